@@ -1,0 +1,8 @@
+"""Train a VAE/GAN: `accelerate launch launch/train.py --dataset cifar10`; see `--help`."""
+
+import sys
+
+from vaegan.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

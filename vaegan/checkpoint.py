@@ -1,0 +1,81 @@
+"""Files that hold weights: written whole or not at all, read without executing anything."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaegan.errors import UserError
+
+INFERENCE_FORMAT = "vaegan-inference"
+RESUME_FORMAT = "vaegan-resume"
+VERSION = 1
+
+# What a file of each format must hold beside its format and version.
+_KEYS = {
+    INFERENCE_FORMAT: {"config", "step", "images_seen", "weights", "ema"},
+    RESUME_FORMAT: {
+        *("config", "step", "global_batch"),
+        *("networks", "ema", "optimizer", "balance", "scaler"),
+    },
+}
+
+
+def write_file(path: Path, format_name: str, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint under a temporary name, flush it to the disk, then rename it.
+
+    Whatever happens in between, `path` holds the old file or the new one, whole.
+    """
+    missing = _KEYS[format_name] ^ content.keys()
+    assert not missing, missing
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        torch.save({"format": format_name, "version": VERSION, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_file(path: Path, format_name: str) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU; `UserError` in one sentence where it cannot be used."""
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}: give the path of a run's {path.name}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile or broken file can raise nearly anything
+        raise UserError(
+            f"{path} is not a checkpoint that can be read (it is damaged, or holds more than "
+            f"tensors and plain values; {type(error).__name__}): give another one."
+        ) from None
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != format_name:
+        raise UserError(
+            f"{path} holds {found or 'something else'} where {format_name} is needed: a run "
+            "folder's ckpt.pt is for inference, the files in its checkpoints/ are for --resume."
+        )
+    if content["version"] != VERSION or not _KEYS[format_name] <= content.keys():
+        raise UserError(
+            f"{path} was written in version {content.get('version')} of the format, and this "
+            f"package reads version {VERSION}: use the package that wrote it."
+        )
+    return content
+
+
+def read_inference_file(path: Path) -> dict[str, Any]:
+    """The content of a `ckpt.pt`: config, step, images_seen, weights and ema, by network."""
+    return read_file(path, INFERENCE_FORMAT)
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
+    """Fill `module`; `UserError` where names or shapes are another architecture's."""
+    try:
+        module.load_state_dict(weights)
+    except (RuntimeError, AttributeError, TypeError):
+        name = type(module).__name__.lower()
+        raise UserError(
+            f"The {name}'s weights in {origin} do not fit the config beside them: the file is "
+            "damaged or was put together from two."
+        ) from None

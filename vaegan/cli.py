@@ -1,0 +1,175 @@
+"""The command line of `launch/train.py`: options to a checked config, and what is refused.
+
+The options are the settings of `vaegan.config`, under their own names. Their defaults are those
+of the recipe, the data set and, with --resume or --config, the run that is named; so `--help`
+shows the values that a command would train with.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, get_args
+
+import tyro
+
+from vaegan.config import Config, DatasetName, RecipeName
+from vaegan.errors import UserError
+from vaegan.recipes import recipe_config
+from vaegan.run_folder import RunFolder, read_config
+
+# What may differ between a run and its resumption: nothing that changes what is learned.
+MAY_CHANGE = frozenset(
+    "epochs max_steps batch_size output_dir data_dir placement workers tracker project "
+    "log_every sample_every checkpoint_every keep_last".split()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Train the VAE/GAN of Larsen et al. 2016 (arXiv 1512.09300).
+
+    Start it with accelerate, which decides on devices, processes and mixed precision:
+    accelerate launch launch/train.py --dataset fashion-mnist
+    """
+
+    settings: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+    resume: bool = False
+    """Go on with the run in the output folder, with its own settings."""
+    config: Path | None = None
+    """Take the settings of a run's config.json, instead of a recipe's."""
+    dry_run: bool = False
+    """Print the config and the networks' parameter counts, and exit."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. What the user can mend is said in one sentence."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    quiet = os.environ.get("RANK", "0") != "0"  # every process finds the same fault: one says it
+    try:
+        command = parse(arguments, quiet=quiet)
+        folder = RunFolder(Path(command.settings.run.output_dir).expanduser())
+        if command.dry_run:
+            print(describe(command.settings))
+            return 0
+        start(command, folder)
+    except UserError as error:
+        if not quiet:
+            print(f"train.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if not quiet:
+            print("\nStopped. To go on from the last checkpoint, add --resume.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
+    """The command with every setting in place; `UserError` or exit code 2 for a bad option."""
+    resume, config_file = "--resume" in arguments, _given(arguments, "config")
+    stored = None
+    if resume:
+        stored = RunFolder(Path(_output_dir(arguments)).expanduser()).read_config()
+        default = stored
+    elif config_file is not None:
+        default = read_config(Path(config_file)).replace(output_dir="")
+    else:
+        default = _recipe_default(arguments)
+    if _given(arguments, "epochs") is not None:
+        if _given(arguments, "max_steps") is not None:
+            raise UserError("--epochs and --max-steps are both given: give one of the two.")
+        default = default.replace(max_steps=None)
+    try:
+        command = tyro.cli(
+            Command,
+            prog="train.py",
+            args=list(arguments),
+            default=Command(settings=default),
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            console_outputs=not quiet,
+        )
+    except UserError:
+        raise
+    settings = command.settings
+    if not settings.run.output_dir:
+        settings = settings.replace(output_dir=_default_folder(settings))
+    if stored is not None:
+        _refuse_changes(stored, settings)
+    return Command(
+        settings=settings, resume=resume, config=command.config, dry_run=command.dry_run
+    )
+
+
+def describe(config: Config) -> str:
+    """The config as it is saved, and what the three networks count."""
+    import torch
+
+    from vaegan.networks import build_networks, count_parameters
+
+    with torch.device("meta"):  # shapes only: no memory, no random numbers
+        networks = build_networks(config.data, config.network)
+    counts = {name: count_parameters(m) for name, m in networks.by_name().items()}
+    lines = [f"{name:<14}{count:>12,} parameters" for name, count in counts.items()]
+    return "\n".join([json.dumps(config.to_dict(), indent=2), *lines])
+
+
+def start(command: Command, folder: RunFolder) -> None:
+    """Check what can be checked before any work, then train."""
+    from vaegan.tracking import check_tracker
+    from vaegan.trainer import train
+
+    check_tracker(command.settings.run.tracker)
+    if not command.resume:
+        folder.refuse_unless_free()
+    train(command.settings, folder, resume=command.resume)
+
+
+def _recipe_default(arguments: Sequence[str]) -> Config:
+    """The recipe's values for the data set and image size asked for; tyro refuses bad ones."""
+    recipe, dataset = _given(arguments, "recipe"), _given(arguments, "dataset")
+    size = _given(arguments, "image_size")
+    return recipe_config(
+        recipe if recipe in get_args(RecipeName) else "default",  # type: ignore[arg-type]
+        dataset if dataset in get_args(DatasetName) else "mnist5k",  # type: ignore[arg-type]
+        **({"image_size": int(size)} if size is not None and size.isdecimal() else {}),
+    )
+
+
+def _given(arguments: Sequence[str], name: str) -> str | None:
+    """The value an option is given, before the options are parsed: defaults depend on a few."""
+    value = None
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, equals, attached = word.partition("=")
+        if option.startswith("--") and option[2:].replace("-", "_") == name:
+            value = attached if equals else following
+    return value
+
+
+def _output_dir(arguments: Sequence[str]) -> str:
+    given = _given(arguments, "output_dir")
+    if given:
+        return given
+    seed = _given(arguments, "seed")
+    default = _recipe_default(arguments)
+    return _default_folder(default.replace(seed=int(seed)) if seed and seed.isdecimal() else default)
+
+
+def _default_folder(config: Config) -> str:
+    name = f"{config.data.dataset}-{config.data.image_size}px-{config.model}-{config.recipe}"
+    return f"runs/{name}-seed{config.run.seed}"
+
+
+def _refuse_changes(stored: Config, asked: Config) -> None:
+    was, now = stored.flat(), asked.flat()
+    changed = [
+        f"{name} was {was[name]} and is now {now[name]}"
+        for name in was
+        if was[name] != now[name] and name not in MAY_CHANGE
+    ]
+    if changed:
+        raise UserError(
+            f"A resumed run keeps its settings, but {'; '.join(changed)}: leave these options out, "
+            "or start a new run in another --output-dir."
+        )

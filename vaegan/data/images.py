@@ -1,0 +1,114 @@
+"""Pictures of any kind to uint8 [C,S,S], and uint8 to the networks' float32 in [-1, 1]."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageColor, ImageOps
+from torch import Tensor
+
+from vaegan.errors import UserError
+
+# A canvas this little larger than the picture is filled up rather than stretched to: digits of
+# 28 pixels keep their own pixels at 32.
+PAD_UP_TO = 1.2
+
+# Pillow also reads formats that run other programs (EPS) or that nobody trains on: these only.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
+IMAGE_ENDINGS = frozenset(
+    ".png .jpg .jpeg .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
+)
+
+
+class BadImage(Exception):
+    """A file that cannot be read as an image; the message says why in a few words."""
+
+
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """A colour name or #rrggbb as (r, g, b); `UserError` for anything else."""
+    try:
+        return ImageColor.getrgb(text)[:3]  # type: ignore[return-value]
+    except ValueError:
+        raise UserError(
+            f"--background {text} is not a colour: give a name such as white, or #rrggbb."
+        ) from None
+
+
+def read_image(path: Path, size: int, channels: int, background: tuple[int, int, int]) -> Tensor:
+    """Read any image file as uint8 [C,size,size]: turned upright, cropped to its middle square.
+
+    Transparent parts show `background`; of an animation the first frame is taken; 16-bit grey
+    is scaled to 8 bits. Raises `BadImage` for a file that cannot be decoded to its end.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise BadImage("empty file")
+        with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
+                raise BadImage(f"{file.width}x{file.height} pixels are too many")
+            file.load()
+            picture = ImageOps.exif_transpose(file)
+            picture = _flatten(picture, background).convert("L" if channels == 1 else "RGB")
+        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImage("not an image") from None
+    except Image.DecompressionBombError:
+        raise BadImage("too many pixels") from None
+    except PermissionError:
+        raise BadImage("no permission to read it") from None
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
+        raise BadImage(f"damaged: {error}") from None
+    return torch.from_numpy(np.array(picture).reshape(size, size, channels)).permute(2, 0, 1)
+
+
+def _flatten(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Bring any of Pillow's modes to one that `convert` turns into L or RGB without surprise."""
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise BadImage("32-bit values outside 0..65535")
+        # Pillow's own conversion clips at 255 instead of scaling.
+        return Image.fromarray((values / 257 + 0.5).astype(np.uint8))
+    if picture.mode == "F":
+        raise BadImage("floating-point pixels")
+    if picture.has_transparency_data:
+        canvas = Image.new("RGBA", picture.size, (*background, 255))
+        return Image.alpha_composite(canvas, picture.convert("RGBA"))
+    return picture
+
+
+def fit_arrays(images: Tensor, size: int, channels: int) -> Tensor:
+    """Bring uint8 [N,C,H,W] to uint8 [N,channels,size,size].
+
+    A square picture that is a little smaller is padded with its darkest value, 0; anything else is
+    resized (bicubic, antialiased). Grey is the ITU-R 601 luma, as Pillow's.
+    """
+    if images.shape[1] == 3 and channels == 1:
+        luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        images = (images * luma).sum(1, keepdim=True).round().to(torch.uint8)
+    images = images.expand(-1, channels, -1, -1)
+    height, width = images.shape[2:]
+    if height == width == size:
+        return images.contiguous()
+    if height == width and height < size <= PAD_UP_TO * height:
+        before = (size - height) // 2
+        after = size - height - before
+        return F.pad(images, (before, after, before, after))
+    resized = [
+        F.interpolate(part.float(), (size, size), mode="bicubic", antialias=True)
+        for part in images.split(1024)
+    ]
+    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in resized])
+
+
+def to_network_range(images: Tensor) -> Tensor:
+    """uint8 [B,C,S,S] to float32 in [-1, 1]: 0 -> -1, 255 -> 1."""
+    return images.to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """The way back: [-1, 1] to uint8, rounded to the nearest of the 256 levels."""
+    return images.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)

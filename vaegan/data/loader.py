@@ -1,0 +1,165 @@
+"""Batches by step number: which images make step k, and how they get to the device.
+
+The order is one endless row: a permutation of the training set, then another, and so on. Step k
+takes the k-th slice of G images, G being the global batch, and each process its own part of the
+slice. So every image is visited once per epoch, every batch is full (a batch may hold the end of
+one epoch and the beginning of the next), and step k means the same after a resume and on any
+number of processes.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from vaegan.config import DataConfig
+from vaegan.data.images import to_network_range
+from vaegan.data.sources import ImageSource
+from vaegan.randomness import Purpose, generator, mirror_mask
+
+Placement = Literal["device", "host", "stream"]
+
+# Shares of the memory at hand that a data set may take before it is placed further away.
+DEVICE_SHARE, HOST_SHARE = 0.3, 0.4
+
+
+class Batch(NamedTuple):
+    """images: float32 [B,C,S,S] in [-1, 1] on the device; labels: int64 [B], where there are any."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+class BatchOrder:
+    """Which images this process takes at each step."""
+
+    def __init__(
+        self, size: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.size, self.seed = size, seed
+        self.global_batch = batch_size * world_size
+        self.part = slice(rank * batch_size, (rank + 1) * batch_size)
+        # Two epochs' permutations are in use where a batch straddles them.
+        self._permutation = lru_cache(maxsize=4)(self._permute)
+
+    def __call__(self, step: int) -> Tensor:
+        """Indices of this process's images at `step`, counted from 0: int64 [B]."""
+        start = step * self.global_batch + self.part.start
+        stop = step * self.global_batch + self.part.stop
+        pieces = []
+        while start < stop:
+            epoch, offset = divmod(start, self.size)
+            end = min(offset + stop - start, self.size)
+            pieces.append(self._permutation(epoch)[offset:end])
+            start += end - offset
+        return torch.cat(pieces)
+
+    def _permute(self, epoch: int) -> Tensor:
+        return torch.randperm(self.size, generator=generator(self.seed, Purpose.ORDER, epoch))
+
+
+class Loader:
+    """Gives each step's batch, from memory or through worker processes."""
+
+    def __init__(
+        self,
+        source: ImageSource,
+        order: BatchOrder,
+        data: DataConfig,
+        device: torch.device,
+    ) -> None:
+        self.source, self.order, self.data, self.device = source, order, data, device
+        self.placement: Placement = choose_placement(source, data.placement, device)
+        self.labels = None if source.labels is None else source.labels.to(device)
+        self.images: Tensor | None = None
+        if self.placement != "stream":
+            images = source.load_all()
+            self.images = images.to(device) if self.placement == "device" else images
+
+    def steps(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches of steps `start` to `stop` - 1."""
+        batches = self._stream(start, stop) if self.images is None else self._slices(start, stop)
+        for step, (images, labels) in enumerate(batches, start):
+            x = to_network_range(images.to(self.device, non_blocking=True))
+            if self.data.flip:
+                mirror = mirror_mask(
+                    self.order.seed, step, self.order.global_batch, self.order.part, self.device
+                )
+                x = torch.where(mirror.view(-1, 1, 1, 1), x.flip(3), x)
+            yield Batch(x, labels)
+
+    def _slices(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        assert self.images is not None
+        for step in range(start, stop):
+            indices = self.order(step)
+            here = indices.to(self.device, non_blocking=True)
+            chosen = self.images[here if self.images.device == here.device else indices]
+            yield chosen, None if self.labels is None else self.labels[here]
+
+    def _stream(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        workers = self.data.workers
+        loader = DataLoader(
+            _Indexed(self.source),
+            batch_sampler=_Steps(self.order, start, stop),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=self.device.type == "cuda",
+        )
+        for indices, images in loader:
+            here = indices.to(self.device, non_blocking=True)
+            yield images, None if self.labels is None else self.labels[here]
+
+
+class _Indexed(Dataset[tuple[int, Tensor]]):
+    """Gives each image with its index, so that labels can stay where they are."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor]:
+        return index, self.source[index]
+
+
+class _Steps(Sampler[list[int]]):
+    def __init__(self, order: BatchOrder, start: int, stop: int) -> None:
+        self.order, self.start, self.stop = order, start, stop
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.stop):
+            yield self.order(step).tolist()
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def choose_placement(
+    source: ImageSource, asked: Literal["auto", "device", "host", "stream"], device: torch.device
+) -> Placement:
+    """The nearest place that the whole set fits into; a place that was asked for is taken."""
+    if asked != "auto":
+        return asked
+    channels, height, width = source.shape
+    size = len(source) * channels * height * width
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if size <= DEVICE_SHARE * free:
+            return "device"
+    if size <= HOST_SHARE * _free_host_memory():
+        # Without an accelerator the host's memory is the device's.
+        return "device" if device.type == "cpu" else "host"
+    return "stream"
+
+
+def _free_host_memory() -> float:
+    """Bytes of host memory free for each training process on this machine."""
+    import psutil
+
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return psutil.virtual_memory().available / local_processes

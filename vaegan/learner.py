@@ -1,0 +1,130 @@
+"""One training step of all three networks: gradients, gate, optimiser, averages.
+
+This is the very step that the trainer runs and that the benchmarks time. Nothing in it makes the
+host wait for the device, but fp16 with RMSProp, whose overflow check is torch's.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from vaegan.config import Config
+from vaegan.ema import EMA
+from vaegan.networks import Networks, build_networks
+from vaegan.optim import build_optimizer, equilibrium_gate, gated_step, set_learning_rates
+from vaegan.randomness import Purpose, generator
+from vaegan.update import Metrics, Noise, VAEGANUpdate
+
+
+class Learner:
+    """Networks, their averages and their optimiser, placed and wrapped by `accelerator`.
+
+    The first weights follow from `config.run.seed` and are the same on every process.
+    """
+
+    def __init__(self, config: Config, accelerator: Accelerator) -> None:
+        self.config, self.accelerator = config, accelerator
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator(config.run.seed, Purpose.WEIGHTS).initial_seed())
+            bare = build_networks(config.data, config.network)
+        for module in bare.by_name().values():
+            # Convolutions are faster with the channels innermost, on CPUs and GPUs alike.
+            module.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.bare = bare
+        self.ema = {
+            "encoder": EMA(bare.encoder, config.optim.ema_decay),
+            "decoder": EMA(bare.decoder, config.optim.ema_decay),
+        }
+        encoder, decoder, discriminator, self.optimizer = accelerator.prepare(
+            bare.encoder, bare.decoder, bare.discriminator, build_optimizer(bare, config.optim)
+        )
+        self.update = VAEGANUpdate(
+            Networks(encoder, decoder, discriminator),
+            config.objective,
+            scale=accelerator.scaler.scale if accelerator.scaler is not None else _unscaled,
+            mean_over_ranks=self.mean_over_ranks,
+        )
+
+    def step(self, x: Tensor, noise: Noise, step: int) -> Metrics:
+        """Train on `x` [B,C,S,S] in [-1, 1] as update number `step`, counted from 0.
+
+        Returns detached scalars on the device.
+        """
+        optimizer, config = self.optimizer, self.config
+        set_learning_rates(optimizer, step, config.optim)
+        optimizer.zero_grad()
+        metrics = self.update(x.contiguous(memory_format=torch.channels_last), noise)
+        self.accelerator.unscale_gradients(optimizer)
+        metrics |= self._clip_and_measure()
+        if config.objective.gate:
+            real, fake = self.mean_over_ranks(
+                torch.stack([metrics["loss/gan_real"], metrics["loss/gan_fake"]])
+            )
+            gate = equilibrium_gate(real, fake, config.objective)
+            gated_step(optimizer, gate)
+            metrics |= {f"gate/{name}_steps": open_.float() for name, open_ in gate.items()}
+        else:
+            optimizer.step()
+        for name, average in self.ema.items():
+            average.update(self.bare.by_name()[name], step)
+        return metrics
+
+    def mean_over_ranks(self, values: Tensor) -> Tensor:
+        """The mean of a small tensor over the processes, on the device."""
+        if self.accelerator.num_processes == 1:
+            return values
+        values = values.clone()
+        torch.distributed.all_reduce(values)
+        return values / self.accelerator.num_processes
+
+    def learning_rates(self) -> dict[str, float]:
+        return {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+
+    def _clip_and_measure(self) -> Metrics:
+        """Each network's gradient norm, before its clipping."""
+        limit, norms = self.config.optim.clip_grad_norm, {}
+        for name, parameters in self.update.parameters.items():
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm = norms[f"grad_norm/{name}"] = get_total_norm(gradients, foreach=True)
+            if limit:
+                clip_grads_with_norm_(parameters, limit, norm, foreach=True)
+        return norms
+
+    def inference_state(self) -> dict[str, dict[str, Any]]:
+        """The weights that `ckpt.pt` holds: those of the last step, and the averaged ones."""
+        return {
+            "weights": {name: m.state_dict() for name, m in self.bare.by_name().items()},
+            "ema": {name: average.module.state_dict() for name, average in self.ema.items()},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, beside the config and the step number."""
+        state = self.inference_state()
+        scaler, balance = self.accelerator.scaler, self.update.balance
+        return {
+            "networks": state["weights"],
+            "ema": state["ema"],
+            "optimizer": self.optimizer.state_dict(),
+            "balance": None if balance is None else balance.state,
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict()`'s value."""
+        for name, module in self.bare.by_name().items():
+            module.load_state_dict(state["networks"][name])
+        for name, average in self.ema.items():
+            average.module.load_state_dict(state["ema"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.update.balance is not None:
+            self.update.balance.state.copy_(state["balance"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def _unscaled(loss: Tensor) -> Tensor:
+    return loss

@@ -1,0 +1,73 @@
+"""A trained VAE/GAN to use: encode, decode, sample, reconstruct."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vaegan.checkpoint import load_weights, read_inference_file
+from vaegan.config import Config
+from vaegan.networks import Networks, Posterior, build_networks
+from vaegan.randomness import Purpose, generator
+
+
+class VAEGAN:
+    """The three networks in evaluation mode. Images are float32 [B,C,S,S] in [-1, 1].
+
+    Evaluation mode means that batch norm uses its running statistics, so that an image does not
+    depend on the others of its batch.
+    """
+
+    def __init__(self, networks: Networks, config: Config) -> None:
+        self.encoder, self.decoder = networks.encoder.eval(), networks.decoder.eval()
+        self.discriminator, self.config = networks.discriminator.eval(), config
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.decoder.parameters()).device
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Posterior:
+        """q(z|x): mu and logvar, each [B,Z]."""
+        return self.encoder(x.to(self.device))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """z [B,Z] to images [B,C,S,S] in [-1, 1]."""
+        return self.decoder(z.to(self.device))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x_rec [B,C,S,S], decoded from the posterior's mean."""
+        return self.decode(self.encode(x).mu)
+
+    def sample(self, count: int, seed: int = 0) -> Tensor:
+        """`count` images [count,C,S,S], decoded from z ~ N(0, I) of this seed."""
+        return self.decode(prior_sample(count, self.config.network.latent_size, seed))
+
+
+def prior_sample(count: int, latent_size: int, seed: int) -> Tensor:
+    """z_prior ~ N(0, I), [count,latent_size]; drawn on the CPU, so the same on every device."""
+    return torch.randn(count, latent_size, generator=generator(seed, Purpose.SAMPLES))
+
+
+def load(
+    path: str | Path,
+    *,
+    weights: Literal["ema", "raw"] = "ema",
+    device: torch.device | str = "cpu",
+) -> VAEGAN:
+    """The model in a run's `ckpt.pt`, with the averaged weights or those of the last step.
+
+    Nothing in the file is executed. Raises `UserError` for a file that is missing, damaged or not
+    a checkpoint of this package.
+    """
+    path = Path(path)
+    content = read_inference_file(path)
+    config = Config.from_dict(content["config"], f"the config in {path}")
+    with torch.device(device):
+        networks = build_networks(config.data, config.network)
+    chosen = {**content["weights"], **(content["ema"] if weights == "ema" else {})}
+    for name, module in networks.by_name().items():
+        load_weights(module, chosen.get(name, {}), path)
+    return VAEGAN(networks, config)

@@ -1,0 +1,95 @@
+"""What a run draws: grids of images, curves of the losses, an animation of the training."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from vaegan.data.images import to_uint8
+
+GRID_COLUMNS = 8
+# An animation beyond this many frames is thinned out evenly.
+MOST_FRAMES = 60
+SMALLEST_SIDE = 512  # pixels; grids of small images are enlarged by a whole factor to be seen
+
+
+def sample_grid(images: Tensor, columns: int = GRID_COLUMNS) -> Tensor:
+    """Images [N,C,S,S] in [-1, 1] side by side: uint8 [3,H,W]."""
+    rgb = to_uint8(images.cpu()).expand(-1, 3, -1, -1)
+    return make_grid(rgb, nrow=columns, padding=1, pad_value=128)
+
+
+def reconstruction_grid(x: Tensor, x_rec: Tensor, columns: int = GRID_COLUMNS) -> Tensor:
+    """Pairs of original and reconstruction, the original on the left: uint8 [3,H,W]."""
+    pairs = torch.stack([x.cpu(), x_rec.cpu()], dim=1).flatten(0, 1)
+    return sample_grid(pairs, columns)
+
+
+def save_png(path: Path, grid: Tensor) -> None:
+    """Save uint8 [3,H,W], enlarged without smoothing where it is small."""
+    picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
+    factor = max(1, -(-SMALLEST_SIDE // max(picture.size)))
+    picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    ).save(path)
+
+
+def save_animation(path: Path, frames: Sequence[Path], seconds: float = 8.0) -> None:
+    """One GIF of the PNGs `frames`, in order, about `seconds` long; the last one stays longer."""
+    if not frames:
+        return
+    keep = min(len(frames), MOST_FRAMES)
+    chosen = [frames[round(i * (len(frames) - 1) / max(keep - 1, 1))] for i in range(keep)]
+    pictures = [Image.open(frame).convert("P") for frame in chosen]
+    each = int(min(500, max(60, 1000 * seconds / keep)))
+    pictures[0].save(
+        path,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[each] * (keep - 1) + [2000],
+        loop=0,
+        optimize=True,
+    )
+
+
+# The panels of curves.png: title, unit, and which metrics are drawn under which label.
+PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("Prior loss", "KL, nats per image", {"loss/prior": "KL(q(z|x) || N(0, I))"}),
+    (
+        "GAN loss",
+        "cross-entropy, nats",
+        {"loss/gan": "sum", "loss/gan_real": "real", "loss/gan_fake": "fake, mean"},
+    ),
+    ("Reconstruction loss", "nats per image", {"loss/similarity": "in the features of layer l"}),
+    (
+        "Discriminator's verdict",
+        "mean probability of real",
+        {"dis/real": "real", "dis/rec": "reconstructed", "dis/gen": "sampled"},
+    ),
+)
+
+
+def save_curves(path: Path, metrics_file: Path) -> None:
+    """Draw the losses recorded in `metrics.jsonl` over steps."""
+    from matplotlib.figure import Figure
+
+    rows: list[dict[str, Any]] = [
+        json.loads(line) for line in metrics_file.read_text().splitlines()
+    ]
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    axes = figure.subplots(2, 2).flat
+    for axis, (title, unit, lines) in zip(axes, PANELS, strict=True):
+        for key, label in lines.items():
+            points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=label, linewidth=1.2)
+        axis.set(title=title, xlabel="step", ylabel=unit)
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize="small")
+    figure.savefig(path, dpi=110)

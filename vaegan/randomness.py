@@ -1,0 +1,69 @@
+"""Random numbers that follow from what they are for, not from what was drawn before.
+
+Every draw names the run's seed, a purpose and an index (a step or an epoch). A resumed run, and a
+run on another number of processes, therefore meets the same numbers without any saved state.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaegan.update import Noise
+
+
+class Purpose(IntEnum):
+    """What random numbers are drawn for. The values are part of a run's meaning: keep them."""
+
+    WEIGHTS = 0
+    ORDER = 1
+    NOISE = 2
+    FLIP = 3
+    PREVIEW = 4
+    SAMPLES = 5
+
+
+def generator(
+    seed: int, purpose: Purpose, index: int = 0, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A torch generator for `purpose` at `index`, on `device`."""
+    state = np.random.SeedSequence([seed, int(purpose), index]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0]) & (2**63 - 1))
+
+
+class BatchNoise:
+    """The noise of each step, drawn for the whole global batch and cut to this process's part.
+
+    An image's noise so depends on its place in the global batch, not on which process has it.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        batch_size: int,
+        latent_size: int,
+        rank: int,
+        world_size: int,
+        device: torch.device,
+    ) -> None:
+        self.seed, self.device, self.latent_size = seed, device, latent_size
+        self.global_batch = batch_size * world_size
+        self.part = slice(rank * batch_size, (rank + 1) * batch_size)
+
+    def __call__(self, step: int) -> Noise:
+        """The noise of step `step`, counted from 0: eps and z_prior, each [B,Z]."""
+        source = generator(self.seed, Purpose.NOISE, step, self.device)
+        both = torch.randn(
+            (self.global_batch, 2, self.latent_size), generator=source, device=self.device
+        )[self.part]
+        return Noise(eps=both[:, 0], z_prior=both[:, 1])
+
+
+def mirror_mask(
+    seed: int, step: int, global_batch: int, part: slice, device: torch.device
+) -> Tensor:
+    """Which images of this process's part of the batch to mirror: bool [B], each with chance 1/2."""
+    source = generator(seed, Purpose.FLIP, step, device)
+    return torch.rand(global_batch, generator=source, device=device)[part] < 0.5

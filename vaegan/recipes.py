@@ -1,0 +1,174 @@
+"""Recipes and data sets' own defaults: values, never code paths.
+
+A setting is looked up in this order: the command line, the recipe at this image size, the recipe,
+the data set, the default of `vaegan.config`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from vaegan.config import Config, DatasetName, RecipeName
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`settings` everywhere, and over them `at_most[S]` for images of at most S pixels."""
+
+    settings: Settings
+    at_most: Mapping[int, Settings] = field(default_factory=dict)
+
+
+DATASET_DEFAULTS: dict[DatasetName, Settings] = {
+    "mnist5k": {"image_size": 32, "channels": 1, "epochs": 16},
+    "mnist": {"image_size": 32, "channels": 1, "epochs": 20},
+    "fashion-mnist": {"image_size": 32, "channels": 1, "epochs": 20},
+    "cifar10": {"image_size": 32, "channels": 3, "epochs": 100, "flip": True},
+    "folder": {"image_size": 64, "channels": 3, "epochs": 100, "flip": True},
+}
+
+# The first seed sums up its losses as means; these are the same gradients as ratios of sums, for
+# F features at layer l. Encoder: KL/128 + 5 * mean squares = (10/F) * (F/1280 * KL + 1/2 sum of
+# squares), decoder: 15 * mean squares = 30/F * 1/2 sum of squares. RMSProp does not see the
+# common factor. At 64 pixels F = 256 * 8 * 8 = 16,384; at 32, 4,096.
+_SEED_F64, _SEED_F32 = 256 * 8 * 8, 256 * 4 * 4
+
+RECIPES: dict[RecipeName, Recipe] = {
+    # Ours: Algorithm 1 with the likelihood, the weight gamma and the two kinds of fakes each
+    # normalised, so that one set of values is stable on every data set; narrow enough for a CPU.
+    "default": Recipe(
+        {
+            "latent_size": 64,
+            "encoder_widths": (32, 64, 128),
+            "encoder_hidden": 256,
+            "decoder_widths": (128, 64, 32, 16),
+            "discriminator_stem": 16,
+            "discriminator_widths": (32, 64, 128),
+            "discriminator_hidden": 256,
+            "kernel": 4,
+            "up_kernel": 4,
+            "likelihood": "optimal-variance",
+            "gamma_mode": "balanced",
+            "gamma": 1.0,
+            "beta": 15.0,
+            "fake_reduction": "mean",
+            "optimizer": "adam",
+            "lr": 1e-3,
+            "lr_discriminator": 1e-3,
+        },
+    ),
+    # andersbll/autoencoding_beyond_pixels, the scripts for CelebA and LFW (64 pixels) and for
+    # CIFAR (32). The author weighs w * L_llike - (1 - w) * L_GAN: gamma = w / (1 - w). Deviations:
+    # no 1e-3 inside the logarithms of the GAN loss (logits make it needless), biases before
+    # batch norm (they cancel), Kaiming instead of DeepPy's initial weights.
+    "larsen2016": Recipe(
+        {
+            "latent_size": 128,
+            "encoder_widths": (64, 128, 256),
+            "encoder_hidden": 1024,
+            "decoder_widths": (256, 256, 128, 32),
+            "discriminator_stem": 32,
+            "discriminator_widths": (128, 256, 256),
+            "discriminator_hidden": 512,
+            "kernel": 5,
+            "up_kernel": 5,
+            "activation": "relu",
+            "similarity_layer": -1,
+            "similarity_point": "convolution",
+            "gamma": 1e-6,
+            "fakes": "samples",
+            "gate": True,
+            "gate_equilibrium": 0.68,
+            "gate_margin": 0.35,
+            "optimizer": "rmsprop",
+            "rmsprop_decay": 0.9,
+            "optimizer_eps": 1e-8,
+            "lr": 3.9e-4,
+            "lr_discriminator": 3.9e-4,
+            "weight_decay": 1e-5,
+            "lr_schedule": "power",
+            "lr_power": 0.75,
+            "lr_decay_steps": 62_500,
+            "lr_final_factor": 1.6e-7 / 3.9e-4,
+            "batch_size": 64,
+            "max_steps": 62_500,
+        },
+        at_most={
+            32: {
+                "decoder_widths": (256, 192, 128, 32),
+                "discriminator_widths": (128, 192, 256),
+                "similarity_layer": 2,
+                "gamma": 1e-5,
+            }
+        },
+    ),
+    # rishabhd786/VAE-GAN-PYTORCH: the tables of its networks and the values of its main.py.
+    # Deviations: it takes optimiser steps between the three gradients and leaves batch norm
+    # momentum at 0.9, which hardly averages; here all gradients are taken at the same weights.
+    "seed": Recipe(
+        {
+            "image_size": 64,
+            "latent_size": 128,
+            "encoder_widths": (64, 128, 256),
+            "encoder_hidden": 2048,
+            "decoder_widths": (256, 256, 128, 32),
+            "discriminator_stem": 32,
+            "discriminator_widths": (128, 256, 256),
+            "discriminator_hidden": 512,
+            "kernel": 5,
+            "up_kernel": 6,
+            "similarity_layer": -1,
+            "similarity_point": "activation",
+            "beta": _SEED_F64 / 1280,
+            "gamma": 30 / _SEED_F64,
+            "fakes": "both",
+            "optimizer": "rmsprop",
+            "rmsprop_decay": 0.99,
+            "lr": 3e-4,
+            "lr_discriminator": 3e-5,
+            "epochs": 25,
+            "batch_size": 64,
+        },
+        at_most={32: {"beta": _SEED_F32 / 1280, "gamma": 30 / _SEED_F32}},
+    ),
+}
+
+_WIDTHS = ("encoder_widths", "decoder_widths", "discriminator_widths")
+LARGEST_BASE = 8  # pixels: the side of the innermost maps in the paper's 64-pixel networks
+
+
+def recipe_settings(
+    recipe: RecipeName, dataset: DatasetName, image_size: int | None = None
+) -> dict[str, Any]:
+    """The settings of a recipe on a data set; `image_size` where the user chose another.
+
+    Networks for more than 64 pixels get further stages of the innermost width, until the
+    innermost maps are at most 8 pixels wide or can no longer be halved.
+    """
+    chosen = RECIPES[recipe]
+    settings = {"recipe": recipe, "dataset": dataset, **DATASET_DEFAULTS[dataset], **chosen.settings}
+    if image_size is not None:
+        settings["image_size"] = image_size
+    size = cast(int, settings["image_size"])
+    for limit, changes in sorted(chosen.at_most.items(), reverse=True):
+        if size <= limit:
+            settings.update(changes)
+    for name in _WIDTHS:
+        inner, widths = (0 if name == "decoder_widths" else -1), settings[name]
+        stages = len(widths) - (name == "decoder_widths")
+        while size // 2**stages > LARGEST_BASE and size % 2 ** (stages + 1) == 0:
+            widths = (widths[0], *widths) if inner == 0 else (*widths, widths[-1])
+            stages += 1
+        settings[name] = widths
+    return settings
+
+
+def recipe_config(
+    recipe: RecipeName = "default", dataset: DatasetName = "mnist5k", **settings: Any
+) -> Config:
+    """The config of a recipe on a data set, with some settings of one's own."""
+    return Config().replace(
+        **{**recipe_settings(recipe, dataset, settings.get("image_size")), **settings}
+    )

@@ -1,0 +1,129 @@
+"""The folder of one run: what is in it, and that nothing in it is ever lost.
+
+    config.json             every setting; a run can be rebuilt from it
+    metrics.jsonl           a line of numbers every `log_every` steps
+    samples/*.png           the same noise, over time
+    reconstructions/*.png   the same images, originals on the left, over time
+    curves.png              losses and probabilities over steps
+    progress.gif            the samples over the run
+    checkpoints/*.pt        what --resume goes on from
+    ckpt.pt                 the one file for inference
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vaegan.checkpoint import RESUME_FORMAT, read_file
+from vaegan.config import Config
+from vaegan.errors import UserError
+from vaegan.pictures import save_animation, save_curves
+
+
+class RunFolder:
+    """Paths and files of a run. Only the main process writes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config_file = root / "config.json"
+        self.metrics_file = root / "metrics.jsonl"
+        self.samples = root / "samples"
+        self.reconstructions = root / "reconstructions"
+        self.checkpoints = root / "checkpoints"
+        self.inference_file = root / "ckpt.pt"
+
+    def refuse_unless_free(self) -> None:
+        """`UserError` where the folder holds anything, be it a run or something else."""
+        if self.config_file.exists():
+            raise UserError(
+                f"--output-dir {self.root} already holds a run: add --resume to go on with it, or "
+                "choose another folder."
+            )
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise UserError(
+                f"--output-dir {self.root} is not an empty folder: choose another one for the run."
+            )
+
+    def create(self, config: Config, environment: dict[str, Any]) -> None:
+        """Make the folders and write `config.json`; `UserError` where that is not possible."""
+        try:
+            for folder in (self.samples, self.reconstructions, self.checkpoints):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_text(
+                self.config_file,
+                json.dumps({**config.to_dict(), "environment": environment}, indent=2) + "\n",
+            )
+        except OSError as error:
+            raise UserError(
+                f"--output-dir {self.root} cannot be written ({error.strerror}): choose another "
+                "folder."
+            ) from None
+
+    def read_config(self) -> Config:
+        """The config of the run in this folder."""
+        if not self.config_file.is_file():
+            raise UserError(
+                f"There is no run to resume in {self.root}: leave --resume out to start one, or "
+                "name its folder with --output-dir."
+            )
+        return read_config(self.config_file)
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest file that `--resume` can go on from."""
+        return max(self.checkpoints.glob("step-*.pt"), default=None)
+
+    def checkpoint_path(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}.pt"
+
+    def read_checkpoint(self) -> dict[str, Any] | None:
+        """The content of the newest checkpoint; None for a run that ended before its first."""
+        latest = self.latest_checkpoint()
+        return None if latest is None else read_file(latest, RESUME_FORMAT)
+
+    def drop_old_checkpoints(self, keep_last: int) -> None:
+        for path in sorted(self.checkpoints.glob("step-*.pt"))[:-keep_last]:
+            path.unlink()
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics of steps beyond `step`: the resumed run writes them again."""
+        if self.metrics_file.exists():
+            lines = self.metrics_file.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and _step(line) <= step]
+            write_text(self.metrics_file, "".join(kept))
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        with self.metrics_file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def draw(self) -> None:
+        """Bring `curves.png` and `progress.gif` up to date."""
+        if self.metrics_file.exists():
+            save_curves(self.root / "curves.png", self.metrics_file)
+        save_animation(self.root / "progress.gif", sorted(self.samples.glob("*.png")))
+
+
+def read_config(path: Path) -> Config:
+    """A config from a run's `config.json`, or a file like it; `UserError` where it is not one."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"There is no config file {path}: give the path of a run's config.json.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}).") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} does not hold a config: give the path of a run's config.json.")
+    return Config.from_dict({k: v for k, v in values.items() if k != "environment"}, str(path))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _step(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return 2**63  # a line cut off by a crash is no line

@@ -1,0 +1,207 @@
+"""Dashboards. A tracker never stands in the way: no prompt, no wait, no crash of the training."""
+
+import netrc
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from torch import Tensor
+
+from vaegan.config import Config
+from vaegan.errors import UserError
+
+CONNECT_SECONDS = 3.0  # how long a tracker's server may take to answer before we go on offline
+FINISH_SECONDS = 60.0  # how long the last upload may take before it is left for `wandb sync`
+
+Say = Callable[[str], None]
+
+
+class Tracker(Protocol):
+    """A dashboard that takes numbers and grids of images (uint8 [3,H,W])."""
+
+    def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None: ...
+
+    def log_images(self, grids: Mapping[str, Tensor], step: int, images_seen: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def check_tracker(name: str) -> None:
+    """`UserError` where the tracker's package is missing; called before any work."""
+    package = {"wandb": "wandb", "tensorboard": "tensorboard"}.get(name)
+    if package and find_spec(package) is None:
+        raise UserError(
+            f"--tracker {name} needs the package {package}: run pip install {package}, or choose "
+            "--tracker none."
+        )
+
+
+def build_tracker(config: Config, folder: Path, say: Say) -> Tracker:
+    """The tracker of `config.run.tracker`; one that cannot start is replaced by none, and said."""
+    kinds = {"wandb": WandbTracker, "tensorboard": TensorBoardTracker}
+    kind = kinds.get(config.run.tracker)
+    if kind is None:
+        return NoTracker()
+    try:
+        return Guarded(kind(config, folder, say), say)
+    except Exception as error:  # whatever is wrong with a dashboard, training goes on
+        say(f"{config.run.tracker} could not start and is left out ({_brief(error)}).")
+        return NoTracker()
+
+
+class NoTracker:
+    """Takes everything and shows nothing; `metrics.jsonl` has the numbers all the same."""
+
+    def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None:
+        return None
+
+    def log_images(self, grids: Mapping[str, Tensor], step: int, images_seen: int) -> None:
+        return None
+
+    def finish(self) -> None:
+        return None
+
+
+class Guarded:
+    """Passes everything on until the tracker fails once; then says so and trains without it."""
+
+    def __init__(self, tracker: Tracker, say: Say) -> None:
+        self.tracker, self.say = tracker, say
+
+    def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None:
+        self._try(lambda: self.tracker.log(values, step, images_seen))
+
+    def log_images(self, grids: Mapping[str, Tensor], step: int, images_seen: int) -> None:
+        self._try(lambda: self.tracker.log_images(grids, step, images_seen))
+
+    def finish(self) -> None:
+        self._try(self.tracker.finish)
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self.say(f"The tracker failed and is left out from here on ({_brief(error)}).")
+            self.tracker = NoTracker()
+
+
+class WandbTracker:
+    """Weights & Biases: online where there is a login and a network, else recorded offline.
+
+    The user's own WANDB_MODE, WANDB_BASE_URL and other variables are respected. A resumed run
+    goes on under the same id, kept in the run folder.
+    """
+
+    def __init__(self, config: Config, folder: Path, say: Say) -> None:
+        import wandb
+
+        self.say, self.folder = say, folder
+        why_offline = _why_offline()
+        mode = os.environ.get("WANDB_MODE") or ("offline" if why_offline else "online")
+        id_file = folder / "wandb-id.txt"
+        resumed = id_file.exists()
+        run_id = id_file.read_text().strip() if resumed else os.urandom(4).hex()
+        self.wandb = wandb
+        self.run = wandb.init(
+            project=config.run.project,
+            name=folder.name,
+            id=run_id,
+            # Offline there is nothing to resume from: equal ids are joined by `wandb sync`.
+            resume="allow" if resumed and mode == "online" else None,
+            dir=str(folder),
+            config=config.to_dict(),
+            mode=mode,  # type: ignore[arg-type]
+            settings=wandb.Settings(silent=True, console="off", init_timeout=30),
+        )
+        id_file.write_text(run_id + "\n")
+        self.run.define_metric("images_seen")
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+        if mode == "offline":
+            reason = f" ({why_offline})" if why_offline else ""
+            say(
+                f"W&B records offline{reason}; to upload: wandb sync {folder}/wandb/offline-run-*"
+            )
+        elif mode == "online":
+            say(f"W&B: {self.run.url}")
+
+    def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None:
+        self.run.log({**values, "step": step, "images_seen": images_seen})
+
+    def log_images(self, grids: Mapping[str, Tensor], step: int, images_seen: int) -> None:
+        pictures = {
+            name: self.wandb.Image(grid.permute(1, 2, 0).numpy()) for name, grid in grids.items()
+        }
+        self.run.log({**pictures, "step": step, "images_seen": images_seen})
+
+    def finish(self) -> None:
+        # In a thread of its own: with the network gone the last upload would wait without end.
+        thread = threading.Thread(target=self.run.finish, daemon=True)
+        thread.start()
+        thread.join(FINISH_SECONDS)
+        if thread.is_alive():
+            self.say(f"W&B is still uploading; later: wandb sync {self.folder}/wandb/run-*")
+
+
+class TensorBoardTracker:
+    """TensorBoard event files in the run folder's `tensorboard/`."""
+
+    def __init__(self, config: Config, folder: Path, say: Say) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(folder / "tensorboard")
+        self.writer.add_text("config", f"```\n{_as_yaml(config)}\n```")
+        say(f"TensorBoard: tensorboard --logdir {folder}/tensorboard")
+
+    def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None:
+        for name, value in {**values, "images_seen": images_seen}.items():
+            self.writer.add_scalar(name, value, step)
+
+    def log_images(self, grids: Mapping[str, Tensor], step: int, images_seen: int) -> None:
+        for name, grid in grids.items():
+            self.writer.add_image(name, grid, step)
+
+    def finish(self) -> None:
+        self.writer.close()
+
+
+def _why_offline() -> str | None:
+    """Why W&B cannot be reached, or None; asks nobody and waits a few seconds at most."""
+    url = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    host = url.hostname or ""
+    if not _has_login(host):
+        return "no login found; run wandb login once to see runs online"
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError:
+        return f"{host} cannot be reached"
+    return None
+
+
+def _has_login(host: str) -> bool:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return netrc.netrc(path).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _as_yaml(config: Config) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in config.flat().items())
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, float]:
+    """The values that a dashboard can draw."""
+    return {k: v for k, v in values.items() if v is not None}

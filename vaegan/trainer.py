@@ -1,0 +1,377 @@
+"""The loop: fetch a batch, take a step, and every so often log, draw and save. No maths here."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import accelerate
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor
+from tqdm import tqdm
+
+import vaegan
+from vaegan.checkpoint import INFERENCE_FORMAT, RESUME_FORMAT, write_file
+from vaegan.config import Config
+from vaegan.data import BatchOrder, ImageSource, Loader, load_source
+from vaegan.data.images import to_network_range
+from vaegan.errors import UserError
+from vaegan.learner import Learner
+from vaegan.model import VAEGAN, prior_sample
+from vaegan.networks import Networks, count_parameters
+from vaegan.pictures import reconstruction_grid, sample_grid, save_png
+from vaegan.randomness import BatchNoise, Purpose, generator
+from vaegan.run_folder import RunFolder
+from vaegan.tracking import build_tracker, finite
+from vaegan.update import Metrics
+
+PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
+LOSSES = ("loss/prior", "loss/similarity", "loss/gan")
+
+
+def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
+    """Train as `config` says and fill the run folder; with `resume`, go on where it stopped.
+
+    Raises `UserError` for what the user can mend: data that are missing, a folder that cannot be
+    written, a checkpoint that does not fit, losses that are no longer finite.
+    """
+    accelerator = Accelerator(
+        # Batch norm's statistics stay each process's own during training: broadcasting them in
+        # place at every forward would invalidate the graphs of the forwards before.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
+    )
+    main = accelerator.is_main_process
+
+    def say(text: str) -> None:
+        if main:
+            tqdm.write(text, file=sys.stderr)
+
+    with accelerator.local_main_process_first():  # who downloads, the others then find
+        source = load_source(config.data, "train", say=say, progress=main)
+        preview = load_preview(config, source, main)
+    try:
+        Trainer(config, folder, accelerator, source, preview, say, resume=resume).fit()
+    finally:
+        accelerator.end_training()
+
+
+def load_preview(config: Config, source: ImageSource, needed: bool) -> Tensor | None:
+    """The fixed images of the run's reconstructions, uint8 [32,C,S,S]: held out where possible."""
+    if not needed:
+        return None
+    held_out = source if config.data.dataset == "folder" else load_source(config.data, "test")
+    order = torch.randperm(len(held_out), generator=generator(config.run.seed, Purpose.PREVIEW))
+    return torch.stack([held_out[int(i)] for i in order[:PREVIEW_RECONSTRUCTIONS]])
+
+
+def total_steps(config: Config, images: int, global_batch: int) -> int:
+    """How many steps the run has: `max_steps`, or what `epochs` of the training set come to."""
+    return config.run.max_steps or math.ceil(config.run.epochs * images / global_batch)
+
+
+class Trainer:
+    """One run on one process; the main process also logs, draws and saves."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        source: ImageSource,
+        preview: Tensor | None,
+        say: Callable[[str], None],
+        *,
+        resume: bool,
+    ) -> None:
+        run = config.run
+        self.folder, self.accelerator, self.preview, self.say = folder, accelerator, preview, say
+        self.main, self.device = accelerator.is_main_process, accelerator.device
+        rank, world = accelerator.process_index, accelerator.num_processes
+        self.global_batch = run.batch_size * world
+        self.stop = total_steps(config, len(source), self.global_batch)
+        if config.optim.lr_schedule != "constant" and not config.optim.lr_decay_steps:
+            # Fixed from the start, so that a longer run resumed later keeps its learning rates.
+            config = config.replace(lr_decay_steps=self.stop)
+        self.config = config
+
+        checkpoint = folder.read_checkpoint() if resume else None
+        self.start = 0
+        if checkpoint is not None:
+            self.start = self._check_resumable(checkpoint)
+        self.learner = Learner(config, accelerator)
+        if checkpoint is not None:
+            self.learner.load_state_dict(checkpoint)
+        order = BatchOrder(
+            len(source), batch_size=run.batch_size, seed=run.seed, rank=rank, world_size=world
+        )
+        self.loader = Loader(source, order, config.data, self.device)
+        self.noise = BatchNoise(
+            seed=run.seed,
+            batch_size=run.batch_size,
+            latent_size=config.network.latent_size,
+            rank=rank,
+            world_size=world,
+            device=self.device,
+        )
+        self.meter = Meter()
+        if self.main:
+            folder.create(config, self._environment(source))
+            folder.forget_after(self.start)
+            self.tracker = build_tracker(config, folder.root, say)
+            self.writer = BackgroundWriter(say)
+        say(self._summary(source))
+        if resume:
+            where = f"step {self.start:,}" if checkpoint else "the beginning: it had no checkpoint"
+            say(f"Resuming {folder.root} at {where}.")
+
+    def fit(self) -> None:
+        """Train to the last step."""
+        run, step = self.config.run, self.start
+        batches = self.loader.steps(self.start, self.stop)
+        if self.start == 0:
+            self._draw(0)
+        self.clock = Clock(self.start, self.global_batch)
+        with self._progress_bar() as bar:
+            for step, batch in enumerate(batches, self.start + 1):
+                self.meter.add(self.learner.step(batch.images, self.noise(step - 1), step - 1))
+                bar.update(self.global_batch)
+                last = step == self.stop
+                if step % run.log_every == 0 or last:
+                    self._log(step, bar)
+                if step % run.sample_every == 0 or last:
+                    with self.clock.paused():
+                        self._draw(step)
+                if step % run.checkpoint_every == 0 or last:
+                    with self.clock.paused():
+                        self._save(step)
+        if self.main:
+            self.writer.submit(self.folder.draw)
+            self.writer.close()
+            self.tracker.finish()
+        self.say(
+            f"Done: {self.stop:,} steps, {self.stop * self.global_batch:,} images. "
+            f"Look at {self.folder.root}/samples, and use {self.folder.inference_file}."
+        )
+
+    def _log(self, step: int, bar: "tqdm[Any]") -> None:
+        """Fetch the means since the last time; the only place where the host waits."""
+        means = self.meter.fetch(self.learner.mean_over_ranks)
+        rate = self.clock.images_per_second(step)
+        if not self.main:
+            self._stop_unless_finite(means, step)
+            return
+        rates = {f"lr/{name}": value for name, value in self.learner.learning_rates().items()}
+        values = {
+            **means,
+            **rates,
+            "speed/images_per_s": rate,
+            "memory/peak_mib": peak_memory_mib(self.device),
+        }
+        seen = step * self.global_batch
+        row = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        epoch = seen / len(self.loader.source)
+        self.folder.append_metrics({"step": step, "images_seen": seen, "epoch": epoch, **row})
+        self.tracker.log(finite(row), step, seen)
+        bar.set_postfix_str(" ".join(f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES))
+        self._stop_unless_finite(means, step)
+
+    def _stop_unless_finite(self, means: dict[str, float], step: int) -> None:
+        broken = [name for name in LOSSES if not math.isfinite(means[name])]
+        if broken:
+            raise UserError(
+                f"{broken[0]} is no longer finite at step {step}: the last checkpoint in "
+                f"{self.folder.checkpoints} is from before; lower --lr or set --clip-grad-norm."
+            )
+
+    def _draw(self, step: int) -> None:
+        """The same noise and the same images, through the averaged weights."""
+        if not self.main or self.preview is None:
+            return
+        ema, run = self.learner.ema, self.config.run
+        model = VAEGAN(
+            Networks(ema["encoder"].module, ema["decoder"].module, self.learner.bare.discriminator),
+            self.config,
+        )
+        z = prior_sample(PREVIEW_SAMPLES, self.config.network.latent_size, run.seed)
+        x = to_network_range(self.preview)
+        grids = {
+            "samples": sample_grid(model.decode(z)),
+            "reconstructions": reconstruction_grid(x, model.reconstruct(x)),
+        }
+        self.learner.bare.discriminator.train()
+        self.tracker.log_images(grids, step, step * self.global_batch)
+        for name, grid in grids.items():
+            self.writer.submit(save_png, self.folder.root / name / f"step-{step:08d}.png", grid)
+
+    def _save(self, step: int) -> None:
+        """Copy the state, then write it while training goes on."""
+        if not self.main:
+            return
+        config = self.config.to_dict()
+        resumable = {
+            "config": config,
+            "step": step,
+            "global_batch": self.global_batch,
+            **_on_host(self.learner.state_dict()),
+        }
+        inference = {
+            "config": config,
+            "step": step,
+            "images_seen": step * self.global_batch,
+            "weights": resumable["networks"],
+            "ema": resumable["ema"],
+        }
+        path = self.folder.checkpoint_path(step)
+        self.writer.submit(write_file, path, RESUME_FORMAT, resumable)
+        self.writer.submit(write_file, self.folder.inference_file, INFERENCE_FORMAT, inference)
+        self.writer.submit(self.folder.drop_old_checkpoints, self.config.run.keep_last)
+        self.writer.submit(self.folder.draw)
+
+    def _check_resumable(self, checkpoint: dict[str, Any]) -> int:
+        start, batch = int(checkpoint["step"]), checkpoint["global_batch"]
+        if batch != self.global_batch:
+            raise UserError(
+                f"The run to resume had {batch} images per step over all processes, and now there "
+                f"are {self.global_batch} ({self.accelerator.num_processes} processes with "
+                f"--batch-size {self.config.run.batch_size}): choose them to give {batch}."
+            )
+        if start >= self.stop:
+            raise UserError(
+                f"The run in {self.folder.root} is complete ({start} of {self.stop} steps): raise "
+                "--max-steps or --epochs to train on."
+            )
+        return start
+
+    def _progress_bar(self) -> "tqdm[Any]":
+        return tqdm(
+            total=self.stop * self.global_batch,
+            initial=self.start * self.global_batch,
+            unit="img",
+            unit_scale=True,
+            desc="training",
+            dynamic_ncols=True,
+            # A log file gets a line now and then, a terminal a bar that moves.
+            mininterval=0.2 if sys.stderr.isatty() else 15.0,
+            disable=not self.main,
+        )
+
+    def _environment(self, source: ImageSource) -> dict[str, Any]:
+        """What a rebuilt run also needs to know; not settings, and not compared on resume."""
+        cuda = self.device.type == "cuda"
+        return {
+            "vaegan": vaegan.__version__,
+            "torch": torch.__version__,
+            "accelerate": accelerate.__version__,
+            "python": sys.version.split()[0],
+            "device": torch.cuda.get_device_name(self.device) if cuda else str(self.device),
+            "mixed_precision": self.accelerator.mixed_precision,
+            "processes": self.accelerator.num_processes,
+            "training_images": len(source),
+            "images_live": self.loader.placement,
+            "steps": self.stop,
+        }
+
+    def _summary(self, source: ImageSource) -> str:
+        data, counts = self.config.data, self.learner.bare.by_name()
+        parameters = ", ".join(f"{name} {count_parameters(m):,}" for name, m in counts.items())
+        classes = f" of {len(source.class_names)} classes" if source.class_names else ""
+        return (
+            f"{self.config.model} on {data.dataset}: {len(source):,} images{classes}, "
+            f"{data.image_size}x{data.image_size}x{data.channels}, kept on: "
+            f"{self.loader.placement}.\n"
+            f"Parameters: {parameters}.\n"
+            f"{self.accelerator.num_processes} process(es) on {self.device}, mixed precision "
+            f"{self.accelerator.mixed_precision}, channels last; {self.stop:,} steps of "
+            f"{self.global_batch} images into {self.folder.root}."
+        )
+
+
+class Meter:
+    """Running sums of the metrics, on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.sums: Tensor | None = None
+        self.count = 0
+
+    def add(self, metrics: Metrics) -> None:
+        self.names = list(metrics)
+        values = torch.stack([value.float() for value in metrics.values()])
+        self.sums = values if self.sums is None else self.sums + values
+        self.count += 1
+
+    def fetch(self, mean_over_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """The means since the last fetch, over steps and processes; waits for the device."""
+        assert self.sums is not None
+        means = mean_over_ranks(self.sums / self.count).tolist()
+        self.sums, self.count = None, 0
+        return dict(zip(self.names, means, strict=True))
+
+
+class Clock:
+    """Images per second of training, without the pauses for pictures and checkpoints."""
+
+    def __init__(self, step: int, global_batch: int) -> None:
+        self.global_batch = global_batch
+        self.step, self.since, self.pause = step, time.perf_counter(), 0.0
+
+    def images_per_second(self, step: int) -> float:
+        """The rate since the last call."""
+        now = time.perf_counter()
+        seconds = max(now - self.since - self.pause, 1e-9)
+        rate = (step - self.step) * self.global_batch / seconds
+        self.step, self.since, self.pause = step, now, 0.0
+        return rate
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.pause += time.perf_counter() - begin
+
+
+class BackgroundWriter:
+    """Writes files in order in a thread of its own, so that training does not wait for the disk.
+
+    A file that cannot be written is said once each time, and training goes on.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="vaegan-writer")
+
+    def submit(self, function: Callable[..., object], *arguments: Any) -> None:
+        self.pool.submit(function, *arguments).add_done_callback(self._report)
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+        self.pool.shutdown()
+
+    def _report(self, done: "Future[object]") -> None:
+        if error := done.exception():
+            self.say(f"A file of the run could not be written ({error}); training goes on.")
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The most memory this process has held so far: on the GPU, or in all on the CPU, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _on_host(tree: Any) -> Any:
+    """A copy of a state dict in host memory, which the next step does not change."""
+    if isinstance(tree, Tensor):
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, dict):
+        return {key: _on_host(value) for key, value in tree.items()}
+    return [_on_host(value) for value in tree] if isinstance(tree, list) else tree
+
+

@@ -1,0 +1,184 @@
+"""One batch in, three owned gradients out: Algorithm 1 of Larsen et al. 2016.
+
+Letters as in networks.py: `x` real images [B,C,S,S], `z` a sample of the posterior, `z_prior` of
+the prior, both [B,Z]; `x_rec` decoded from z, `x_gen` from z_prior; `f_*` features at layer l.
+
+    Enc follows  beta * L_prior + L_llike           no GAN gradient reaches the encoder
+    Dec follows  gamma * L_llike - L_GAN
+    Dis follows  L_GAN                              L_llike never trains the discriminator
+
+Every network is run forward once per kind of image, and the graph is cut at z, x_rec and x_gen,
+so that each backward pass computes only what its own network needs: 3E + 7D + 9S + S_l passes'
+worth of arithmetic for Algorithm 1 as it stands (E, D, S: one forward pass of encoder, decoder,
+discriminator; S_l: of the discriminator up to layer l). All gradients are taken at the same
+weights. Each network's parameters meet one `backward` per update, which is what
+DistributedDataParallel averages and overlaps.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaegan.config import ObjectiveConfig
+from vaegan.losses import fake_cost, prior_loss, real_cost, similarity_loss
+from vaegan.networks import Networks
+
+
+class Noise(NamedTuple):
+    """All the randomness of one update, each [B,Z] from N(0, I)."""
+
+    eps: Tensor
+    z_prior: Tensor
+
+
+Metrics = dict[str, Tensor]
+
+
+class VAEGANUpdate:
+    """Fills `.grad` of the three networks; steps nothing.
+
+    `scale` multiplies a loss by the fp16 loss scale, or is the identity; `mean_over_ranks`
+    averages a small tensor over the processes, or is the identity. Both act on the device,
+    without waiting for it.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        objective: ObjectiveConfig,
+        *,
+        scale: Callable[[Tensor], Tensor] = lambda loss: loss,
+        mean_over_ranks: Callable[[Tensor], Tensor] = lambda value: value,
+    ) -> None:
+        self.networks = networks
+        self.objective = objective
+        self.scale = scale
+        self.mean_over_ranks = mean_over_ranks
+        self.parameters = {n: list(m.parameters()) for n, m in networks.by_name().items()}
+        device = self.parameters["decoder"][0].device
+        self.balance = GradientBalance(device) if objective.gamma_mode == "balanced" else None
+
+    def __call__(self, x: Tensor, noise: Noise) -> Metrics:
+        """Add the gradients of one batch to `.grad`; return detached scalars on the device.
+
+        `x` is [B,C,S,S] in [-1, 1]. The optimiser's gradients must have been set to None.
+        """
+        o, parameters = self.objective, self.parameters
+        show_rec, show_gen = o.fakes != "samples", o.fakes != "reconstructions"
+
+        # Forward. The leaves z, x_rec and x_gen are where the three graphs are cut.
+        posterior = self.networks.encoder(x)
+        z = posterior.sample(noise.eps)
+        z_leaf = _leaf(z)
+        x_rec = self.networks.decoder(z_leaf)
+        x_rec_leaf = _leaf(x_rec)
+        real = self.networks.discriminator(x)
+        rec = self.networks.discriminator(x_rec_leaf)
+        prior = prior_loss(posterior.mu, posterior.logvar)
+        similarity = similarity_loss(rec.features, real.features, o.likelihood)
+
+        fakes = [(x_rec, x_rec_leaf, rec.logit)] if show_rec else []
+        gen_logit = None
+        if show_gen:
+            x_gen = self.networks.decoder(noise.z_prior)
+            x_gen_leaf = _leaf(x_gen)
+            gen_logit = self.networks.discriminator(x_gen_leaf).logit
+            fakes.append((x_gen, x_gen_leaf, gen_logit))
+        images, leaves, logits = map(list, zip(*fakes, strict=True))
+
+        # d L_llike / d x_rec: through the discriminator, past its weights.
+        (similarity_grad,) = torch.autograd.grad(
+            self.scale(similarity), [x_rec_leaf], retain_graph=True
+        )
+
+        # Discriminator: L_GAN; and what the decoder's GAN loss says at x_rec and x_gen.
+        weight = 1 / len(logits) if o.fake_reduction == "mean" else 1.0
+        gan_real = real_cost(real.logit)
+        gan_fake = weight * _total([fake_cost(logit) for logit in logits])
+        if o.gan_loss == "minimax":
+            # -L_GAN: the negated by-product of the discriminator's own backward pass.
+            torch.autograd.backward(
+                self.scale(gan_real + gan_fake), inputs=parameters["discriminator"] + leaves
+            )
+            decoder_gan = -gan_fake.detach()
+            gan_grads = [-_taken(leaf) for leaf in leaves]
+        else:
+            wanted = weight * _total([real_cost(logit) for logit in logits])
+            decoder_gan = wanted.detach()
+            gan_grads = list(torch.autograd.grad(self.scale(wanted), leaves, retain_graph=True))
+            torch.autograd.backward(
+                self.scale(gan_real + gan_fake), inputs=parameters["discriminator"]
+            )
+
+        # Decoder: gamma * L_llike - L_GAN, one backward pass for both kinds of images.
+        norms = self.mean_over_ranks(
+            torch.stack([similarity_grad.square().sum(), gan_grads[0].square().sum()])
+        ).sqrt()
+        gamma = o.gamma if self.balance is None else o.gamma * self.balance(norms)
+        # d L_llike / d z has to be taken first: it needs the same graph and leaves no gradient.
+        (z_grad,) = torch.autograd.grad(x_rec, [z_leaf], similarity_grad, retain_graph=True)
+        if show_rec:
+            gan_grads[0] = gan_grads[0] + gamma * similarity_grad
+        else:
+            images, gan_grads = [x_rec, *images], [gamma * similarity_grad, *gan_grads]
+        torch.autograd.backward(images, gan_grads, inputs=parameters["decoder"])
+
+        # Encoder: beta * L_prior + L_llike.
+        torch.autograd.backward(
+            [z, self.scale(o.beta * prior)], [z_grad, None], inputs=parameters["encoder"]
+        )
+
+        prior, similarity = prior.detach(), similarity.detach()
+        metrics = {
+            "loss/prior": prior,
+            "loss/similarity": similarity,
+            "loss/gan": (gan_real + gan_fake).detach(),
+            "loss/gan_real": gan_real.detach(),
+            "loss/gan_fake": gan_fake.detach() / (weight * len(logits)),
+            "loss/encoder": o.beta * prior + similarity,
+            "loss/decoder": gamma * similarity + decoder_gan,
+            "loss/pixel_mse": (x_rec.detach() - x).square().mean(),
+            "dis/real": real.logit.detach().sigmoid().mean(),
+            "dis/rec": rec.logit.detach().sigmoid().mean(),
+            "balance/gamma": torch.as_tensor(gamma, device=x.device, dtype=x.dtype),
+            "balance/grad_ratio": gamma * norms[0] / norms[1].clamp_min(1e-30),
+        }
+        if gen_logit is not None:
+            metrics["dis/gen"] = gen_logit.detach().sigmoid().mean()
+        return metrics
+
+
+class GradientBalance:
+    """|d L_GAN / d x_rec| over |d L_llike / d x_rec|, as a running average on the device.
+
+    With `gamma_mode = balanced` the weight of the similarity loss is gamma times this. The
+    averages are of the logarithms, so that one outlier moves them little.
+    """
+
+    DECAY = 0.99
+
+    def __init__(self, device: torch.device) -> None:
+        # Running average of the log ratio, and of the weight that average has gathered.
+        self.state = torch.zeros(2, device=device)
+
+    def __call__(self, norms: Tensor) -> Tensor:
+        """`norms` is [|d L_llike|, |d L_GAN|]; returns the averaged ratio, a scalar."""
+        log_ratio = norms.clamp_min(1e-30).log().to(self.state.dtype)
+        newest = torch.stack([log_ratio[1] - log_ratio[0], torch.ones_like(log_ratio[0])])
+        self.state = torch.lerp(newest, self.state, self.DECAY)
+        return (self.state[0] / self.state[1]).exp().to(norms.dtype)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_()
+
+
+def _taken(leaf: Tensor) -> Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def _total(terms: list[Tensor]) -> Tensor:
+    return torch.stack(terms).sum()
