@@ -1,0 +1,62 @@
+"""Loss terms against torch's own distributions and closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from vaegan.losses import fake_cost, prior_loss, real_cost, similarity_loss
+
+
+def test_prior_loss_is_torchs_kl_summed_over_latents(float64: None) -> None:
+    mu, logvar = torch.randn(7, 5), torch.randn(7, 5)
+    expected = kl_divergence(Normal(mu, (0.5 * logvar).exp()), Normal(0.0, 1.0)).sum(1).mean()
+    torch.testing.assert_close(prior_loss(mu, logvar), expected)
+
+
+def test_prior_loss_of_the_prior_is_zero() -> None:
+    assert prior_loss(torch.zeros(3, 4), torch.zeros(3, 4)) == 0
+
+
+def test_similarity_is_a_gaussian_log_likelihood_summed_over_features(float64: None) -> None:
+    f_rec, f_real = torch.randn(6, 11), torch.randn(6, 11)
+    nll = -Normal(f_rec, 1.0).log_prob(f_real).sum(1).mean()
+    expected = nll - 11 / 2 * math.log(2 * math.pi)  # the constant is left out
+    torch.testing.assert_close(similarity_loss(f_rec, f_real), expected)
+
+
+def test_optimal_variance_is_the_best_of_all_variances(float64: None) -> None:
+    f_rec, f_real = torch.randn(6, 11), torch.randn(6, 11)
+    found = similarity_loss(f_rec, f_real, "optimal-variance")
+    constant = 11 / 2 * (1 + math.log(2 * math.pi))
+
+    def nll(scale: torch.Tensor) -> torch.Tensor:
+        return -Normal(f_rec, scale).log_prob(f_real).sum(1).mean()
+
+    grid = torch.linspace(0.2, 4, 2000)
+    best = torch.stack([nll(s) for s in grid]).min()
+    torch.testing.assert_close(found + constant, best, atol=1e-4, rtol=0)
+
+
+def test_optimal_variance_does_not_see_the_features_scale(float64: None) -> None:
+    f_rec, f_real = torch.randn(6, 11, requires_grad=True), torch.randn(6, 11)
+    (one,) = torch.autograd.grad(similarity_loss(f_rec, f_real, "optimal-variance"), f_rec)
+    scaled = similarity_loss(100 * f_rec, 100 * f_real, "optimal-variance")
+    (other,) = torch.autograd.grad(scaled, f_rec)
+    torch.testing.assert_close(one, other, rtol=1e-6, atol=0)
+
+
+def test_real_features_are_a_constant_target() -> None:
+    f_rec, f_real = torch.randn(2, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
+    similarity_loss(f_rec, f_real).backward()
+    assert f_real.grad is None
+    assert f_rec.grad is not None
+
+
+@pytest.mark.parametrize("value", [-60.0, -1.0, 0.0, 2.0, 60.0])
+def test_gan_costs_are_binary_cross_entropies_on_logits(float64: None, value: float) -> None:
+    logit = torch.full((4,), value)
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    torch.testing.assert_close(real_cost(logit), bce(logit, torch.ones(4)))
+    torch.testing.assert_close(fake_cost(logit), bce(logit, torch.zeros(4)))

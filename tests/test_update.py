@@ -1,0 +1,250 @@
+"""Gradient ownership: each network's gradient is that of its own loss, at the same weights.
+
+The reference is the definition itself: three whole losses, each differentiated by
+`torch.autograd.grad` with respect to its own network alone, nothing cut and nothing shared.
+"""
+
+import copy
+import itertools
+
+import pytest
+import torch
+from conftest import tiny_config
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from vaegan.config import Config
+from vaegan.networks import Networks, build_networks
+from vaegan.optim import build_optimizer, equilibrium_gate, gated_step
+from vaegan.update import Noise, VAEGANUpdate
+
+BATCH = 5
+
+
+def reference_gradients(
+    networks: Networks, config: Config, x: Tensor, noise: Noise, gamma: float
+) -> dict[str, list[Tensor]]:
+    """Algorithm 1 written down without a thought for speed."""
+    o = config.objective
+    encoder, decoder, discriminator = networks.by_name().values()
+    mu, logvar = encoder(x)
+    x_rec = decoder(mu + (logvar / 2).exp() * noise.eps)
+    x_gen = decoder(noise.z_prior)
+    (f_real, real), (f_rec, rec), (_, gen) = map(discriminator, (x, x_rec, x_gen))
+
+    prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
+    squared = (f_rec - f_real.detach()).pow(2)
+    if o.likelihood == "unit-variance":
+        similarity = squared.sum(1).mean() / 2
+    else:
+        similarity = squared.shape[1] / 2 * (squared.mean() + 1e-8).log()
+    logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
+    weight = 1 / len(logits) if o.fake_reduction == "mean" else 1
+    found_out = sum(weight * bce(t, torch.zeros_like(t)) for t in logits)
+    passed = sum(weight * bce(t, torch.ones_like(t)) for t in logits)
+    gan = bce(real, torch.ones_like(real)) + found_out
+    losses = {
+        "encoder": o.beta * prior + similarity,
+        "decoder": gamma * similarity + (-gan if o.gan_loss == "minimax" else passed),
+        "discriminator": gan,
+    }
+    return {
+        name: list(
+            torch.autograd.grad(loss, list(getattr(networks, name).parameters()), retain_graph=True)
+        )
+        for name, loss in losses.items()
+    }
+
+
+def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
+    """The largest error of any tensor, relative to the network's whole gradient."""
+    scale = torch.stack([t.norm() for t in expected]).norm()
+    worst = max((a - b).norm() for a, b in zip(found, expected, strict=True))
+    assert scale > 0
+    return float(worst / scale)
+
+
+def inputs(config: Config, seed: int = 1) -> tuple[Networks, Tensor, Noise]:
+    torch.manual_seed(seed)
+    networks = build_networks(config.data, config.network)
+    z = config.network.latent_size
+    noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z))
+    return networks, torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise
+
+
+CASES = list(
+    itertools.product(
+        ["both", "samples", "reconstructions"],
+        ["sum", "mean"],
+        ["minimax", "non-saturating"],
+        ["unit-variance", "optimal-variance"],
+        ["batch", "none"],
+    )
+)
+
+
+@pytest.mark.parametrize(("fakes", "reduction", "gan_loss", "likelihood", "norm"), CASES)
+def test_gradients_are_those_of_each_networks_own_loss(
+    float64: None, fakes: str, reduction: str, gan_loss: str, likelihood: str, norm: str
+) -> None:
+    config = tiny_config(
+        fakes=fakes,
+        fake_reduction=reduction,
+        gan_loss=gan_loss,
+        likelihood=likelihood,
+        norm=norm,
+        discriminator_norm=norm,
+        gamma_mode="fixed",
+        gamma=0.3,
+        beta=1.7,
+    )
+    networks, x, noise = inputs(config)
+    expected = reference_gradients(networks, config, x, noise, gamma=0.3)
+    VAEGANUpdate(networks, config.objective)(x, noise)
+    for name, module in networks.by_name().items():
+        found = [p.grad for p in module.parameters()]
+        assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize("point", ["convolution", "activation"])
+def test_gradients_are_right_for_every_layer_l(float64: None, layer: int, point: str) -> None:
+    config = tiny_config(
+        similarity_layer=layer, similarity_point=point, gamma_mode="fixed", gamma=0.3
+    )
+    networks, x, noise = inputs(config)
+    expected = reference_gradients(networks, config, x, noise, gamma=0.3)
+    VAEGANUpdate(networks, config.objective)(x, noise)
+    for name, module in networks.by_name().items():
+        found = [p.grad for p in module.parameters()]
+        assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
+
+
+def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(float64: None) -> None:
+    config = tiny_config(gamma_mode="balanced", gamma=2.0, likelihood="unit-variance")
+    networks, x, noise = inputs(config)
+    metrics = VAEGANUpdate(networks, config.objective)(x, noise)
+    # The first update's average is its own ratio: gamma |dL_llike| = 2 |dL_GAN| at x_rec.
+    torch.testing.assert_close(metrics["balance/grad_ratio"], torch.tensor(2.0), rtol=1e-5, atol=0)
+    gamma = float(metrics["balance/gamma"])
+    expected = reference_gradients(networks, config, x, noise, gamma)
+    found = [p.grad for p in networks.decoder.parameters()]
+    assert relative_error(found, expected["decoder"]) < 1e-10  # type: ignore[arg-type]
+
+
+def test_the_same_noise_gives_the_same_update_and_other_noise_another(float64: None) -> None:
+    config = tiny_config()
+    networks, x, noise = inputs(config)
+
+    def gradient(noise: Noise) -> Tensor:
+        twin = copy.deepcopy(networks)
+        VAEGANUpdate(twin, config.objective)(x, noise)
+        return torch.cat([p.grad.flatten() for p in twin.encoder.parameters()])  # type: ignore[union-attr]
+
+    torch.testing.assert_close(gradient(noise), gradient(noise), rtol=0, atol=0)
+    other = Noise(noise.eps.flip(0), noise.z_prior)
+    assert (gradient(noise) - gradient(other)).abs().max() > 1e-6
+
+
+def test_metrics_are_the_losses_of_the_definition(float64: None) -> None:
+    config = tiny_config(gamma_mode="fixed", gamma=0.3, beta=2.0, likelihood="unit-variance")
+    networks, x, noise = inputs(config)
+    metrics = VAEGANUpdate(networks, config.objective)(x, noise)
+    mu, logvar = networks.encoder(x)
+    x_rec = networks.decoder(mu + (logvar / 2).exp() * noise.eps)
+    x_gen = networks.decoder(noise.z_prior)
+    (f_real, real), (f_rec, rec), (_, gen) = map(networks.discriminator, (x, x_rec, x_gen))
+    expected = {
+        "loss/prior": kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean(),
+        "loss/similarity": (f_rec - f_real).pow(2).sum(1).mean() / 2,
+        "dis/real": real.sigmoid().mean(),
+        "dis/rec": rec.sigmoid().mean(),
+        "dis/gen": gen.sigmoid().mean(),
+        "loss/gan_real": bce(real, torch.ones_like(real)),
+        "loss/pixel_mse": (x_rec - x).pow(2).mean(),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(metrics[name], value.detach(), msg=name)
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "decoder_steps", "discriminator_steps"),
+    [
+        (0.68, 0.68, True, True),  # at equilibrium both
+        (0.32, 0.68, True, False),  # real images told apart too well: the discriminator rests
+        (0.68, 0.32, True, False),
+        (1.04, 0.68, False, True),  # the discriminator is fooled too well: the decoder rests
+        (0.68, 1.04, False, True),
+        (0.32, 1.04, True, True),  # never both
+    ],
+)
+def test_gate_is_the_authors(
+    real: float, fake: float, decoder_steps: bool, discriminator_steps: bool
+) -> None:
+    config = tiny_config(gate=True)
+    gate = equilibrium_gate(torch.tensor(real), torch.tensor(fake), config.objective)
+    assert bool(gate["decoder"]) == decoder_steps
+    assert bool(gate["discriminator"]) == discriminator_steps
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+@pytest.mark.parametrize("rests", ["decoder", "discriminator"])
+def test_a_gated_step_is_the_open_networks_step_and_leaves_the_other_as_it_was(
+    float64: None, optimizer: str, rests: str
+) -> None:
+    """Three steps of which the second is gated: the resting network behaves as if it had two."""
+    config = tiny_config(optimizer=optimizer, gate=True, weight_decay=0.1)
+    networks, x, noise = inputs(config)
+    twin = copy.deepcopy(networks)
+    gated, plain = (build_optimizer(n, config.optim) for n in (networks, twin))
+    for step in range(3):
+        torch.manual_seed(step)
+        gradients = [torch.randn_like(p) for m in twin.by_name().values() for p in m.parameters()]
+        for each in (networks, twin):
+            parameters = [p for m in each.by_name().values() for p in m.parameters()]
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient.clone()
+        gate = {name: torch.tensor(True) for name in ("decoder", "discriminator")}
+        if step == 1:
+            gate[rests] = torch.tensor(False)
+            for parameter in getattr(twin, rests).parameters():
+                parameter.grad = None  # torch's own way of leaving a parameter alone
+        gated_step(gated, gate)
+        plain.step()
+    for one, other in zip(networks.by_name().values(), twin.by_name().values(), strict=True):
+        for a, b in zip(one.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
+@pytest.mark.parametrize("margin", [0.0, 0.35, 10.0])
+def test_a_gated_training_step_has_the_same_gradients(
+    float64: None, fakes: str, margin: float
+) -> None:
+    """The gate decides who steps, never along what: margin 0 closes one, margin 10 none."""
+    from accelerate import Accelerator
+
+    from vaegan.learner import Learner
+
+    config = tiny_config(
+        gate=True, gate_margin=margin, fakes=fakes, gamma_mode="fixed", gamma=0.3
+    )
+    learner = Learner(config, Accelerator(cpu=True))
+    _, x, noise = inputs(config)
+    expected = reference_gradients(copy.deepcopy(learner.bare), config, x, noise, gamma=0.3)
+    before = copy.deepcopy(learner.bare)
+    metrics = learner.step(x, noise, 0)
+    for name, module in learner.bare.by_name().items():
+        found = [p.grad for p in module.parameters()]
+        assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
+        moved = any(
+            not torch.equal(a, b)
+            for a, b in zip(module.parameters(), getattr(before, name).parameters(), strict=True)
+        )
+        stepped = metrics.get(f"gate/{name}_steps", torch.tensor(1.0))
+        assert moved == bool(stepped), name
+    steps = [float(metrics[f"gate/{n}_steps"]) for n in ("decoder", "discriminator")]
+    assert sum(steps) == (2 if margin == 10 else sum(steps))
+    assert sum(steps) >= 1
