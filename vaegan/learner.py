@@ -73,6 +73,10 @@ class Learner:
             average.update(self.bare.by_name()[name], step)
         return metrics
 
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
     def mean_over_ranks(self, values: Tensor) -> Tensor:
         """The mean of a small tensor over the processes, on the device."""
         if self.accelerator.num_processes == 1:

@@ -139,6 +139,7 @@ class VAEGANUpdate:
             "loss/gan_fake": gan_fake.detach() / (weight * len(logits)),
             "loss/encoder": o.beta * prior + similarity,
             "loss/decoder": gamma * similarity + decoder_gan,
+            "loss/discriminator": (gan_real + gan_fake).detach(),
             "loss/pixel_mse": (x_rec.detach() - x).square().mean(),
             "dis/real": real.logit.detach().sigmoid().mean(),
             "dis/rec": rec.logit.detach().sigmoid().mean(),

@@ -1,0 +1,157 @@
+"""The command line: what is refused is said in one sentence before any work, without traceback."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from conftest import TINY_OPTIONS, Command
+
+from vaegan.cli import main, parse
+from vaegan.config import SETTINGS, RecipeName
+from vaegan.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: str) -> int:
+    try:
+        return main(list(arguments))
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def test_dry_run_prints_the_config_and_the_seeds_parameter_counts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run("--dry-run", "--recipe", "seed") == 0
+    printed = capsys.readouterr().out
+    for count in ("35,112,064", "5,834,753", "10,953,409"):
+        assert count in printed
+    config = json.loads(printed[: printed.rindex("}") + 1])
+    assert config["optim"]["lr_discriminator"] == 3e-5
+    assert list(tmp_path.iterdir()) == [], "nothing is written"
+
+
+@pytest.mark.parametrize("recipe", get_args(RecipeName))
+def test_help_shows_every_option_with_the_recipes_defaults(
+    capsys: pytest.CaptureFixture[str], recipe: str
+) -> None:
+    assert run("--recipe", recipe, "--help") == 0
+    text = capsys.readouterr().out
+    for name in (*SETTINGS, "resume", "dry_run", "config"):
+        option = name.replace("_", "-")
+        assert f"--{option}" in text or f"--no-{option}" in text
+    default = {"default": "0.001", "larsen2016": "0.00039", "seed": "0.0003"}[recipe]
+    assert f"(default: {default})" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "allowed"),
+    [
+        (("--datset", "mnist"), "--datset", "--dataset"),
+        (("--dataset", "imagenet"), "imagenet", "fashion-mnist"),
+        (("--recipe", "none"), "none", "larsen2016"),
+        (("--model", "stylegan"), "stylegan", "vaegan"),
+        (("--lr", "fast"), "fast", "FLOAT"),
+        (("--batch-size", "2.5"), "2.5", "INT"),
+        (("--image-size", "33"), "33", "multiple of 8 from 16 to 256"),
+        (("--image-size", "big"), "big", "INT"),
+        (("--channels", "2"), "2", "1"),
+        (("--batch-size", "0"), "0", "1 or more"),
+        (("--max-steps", "-3"), "-3", "1 or more"),
+        (("--epochs", "2", "--max-steps", "3"), "--epochs and --max-steps", "one of the two"),
+        (("--tracker", "mlflow"), "mlflow", "tensorboard"),
+        (("--dataset", "folder"), "--data-dir data", "not a directory"),
+        (("--dataset", "folder", "--data-dir", "."), "--data-dir .", ".png"),
+        (("--background", "greenish", "--dataset", "folder"), "greenish", "#rrggbb"),
+        (("--resume",), "runs/mnist5k", "leave --resume out"),
+        (("--resume", "--output-dir", "nowhere"), "nowhere", "leave --resume out"),
+        (("--config", "nowhere.json"), "nowhere.json", "config.json"),
+        (("--similarity-layer", "7"), "7", "from 1 to 3"),
+        (("surplus",), "surplus", "train.py --help"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_allowed(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    given: str,
+    allowed: str,
+) -> None:
+    assert run(*arguments, "--tracker", "none") if "--tracker" not in arguments else run(*arguments)
+    captured = capsys.readouterr()
+    said = " ".join((captured.err + captured.out).replace("│", " ").split())
+    assert given in said
+    assert allowed in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == [], "nothing is begun"
+
+
+@pytest.mark.parametrize("holds", ["a run", "something else", "a file of that name"])
+def test_an_output_folder_with_anything_in_it_is_refused_untouched(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, holds: str
+) -> None:
+    folder = tmp_path / "out"
+    if holds == "a file of that name":
+        folder.write_text("mine")
+    else:
+        folder.mkdir()
+        name = "config.json" if holds == "a run" else "thesis.txt"
+        (folder / name).write_text("mine")
+    assert run("--output-dir", "out", "--tracker", "none") == 2
+    said = capsys.readouterr().err
+    assert "--output-dir out" in said
+    assert ("--resume" in said) == (holds == "a run")
+    [kept] = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert kept.read_text() == "mine"
+
+
+def test_a_run_can_be_rebuilt_from_its_config_file(tmp_path: Path) -> None:
+    settings = parse([*TINY_OPTIONS, "--output-dir", "first"]).settings
+    stored = tmp_path / "config.json"
+    stored.write_text(json.dumps({**settings.to_dict(), "environment": {"torch": "x"}}))
+    rebuilt = parse(["--config", str(stored), "--output-dir", "first"]).settings
+    assert rebuilt == settings
+    changed = parse(["--config", str(stored), "--output-dir", "second", "--beta", "3"]).settings
+    assert changed == settings.replace(output_dir="second", beta=3.0)
+
+
+def test_epochs_replace_a_recipes_number_of_steps() -> None:
+    assert parse(["--recipe", "larsen2016"]).settings.run.max_steps == 62_500
+    settings = parse(["--recipe", "larsen2016", "--epochs", "2"]).settings
+    assert (settings.run.max_steps, settings.run.epochs) == (None, 2.0)
+
+
+def test_a_flag_that_is_on_can_be_switched_off() -> None:
+    assert parse(["--dataset", "cifar10"]).settings.data.flip
+    assert not parse(["--dataset", "cifar10", "--no-flip"]).settings.data.flip
+
+
+def test_resuming_with_other_settings_is_refused_with_each_difference(tmp_path: Path) -> None:
+    settings = parse([*TINY_OPTIONS, "--output-dir", "run"]).settings
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text(json.dumps(settings.to_dict()))
+    options = ["--output-dir", "run", "--resume"]
+    with pytest.raises(UserError) as caught:
+        parse([*options, "--lr", "0.5", "--gan-loss", "non-saturating", "--log-every", "3"])
+    said = str(caught.value)
+    assert f"lr was {settings.optim.lr} and is now 0.5" in said
+    assert "gan_loss was minimax and is now non-saturating" in said
+    assert "log_every" not in said, "how often a run is logged may change"
+    longer = parse([*options, "--max-steps", "7"]).settings
+    assert longer == settings.replace(max_steps=7)
+
+
+def test_python_starts_the_script_and_a_bad_option_leaves_no_traceback(train: Command) -> None:
+    result = train("--image-size", "17")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    [sentence] = result.stderr.strip().splitlines()
+    assert sentence == (
+        "train.py: error: --image-size 17 is not allowed: it must be a multiple of 8 from 16 to "
+        "256 pixels."
+    )

@@ -1,0 +1,145 @@
+"""The data sets by name, from files of their own formats."""
+
+import gzip
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Command
+
+from vaegan.config import DataConfig, DatasetName
+from vaegan.data import datasets, load_source
+from vaegan.data.formats import read_cifar_batch, read_idx
+from vaegan.data.images import fit_arrays
+from vaegan.errors import UserError
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+    content = header + values.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_cifar(root: Path, form: str, count: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """CIFAR-10 in one of its two published forms; returns all training images and labels."""
+    rng = np.random.default_rng(0)
+    all_pixels, all_labels = [], []
+    folder = root / f"cifar-10-batches-{form}"
+    folder.mkdir(parents=True)
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+        labels = rng.integers(0, 10, count)
+        if form == "py":
+            batch = {b"data": pixels, b"labels": labels.tolist(), b"batch_label": b"x"}
+            (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+        else:
+            rows = np.concatenate([labels[:, None].astype(np.uint8), pixels], axis=1)
+            (folder / f"{name}.bin").write_bytes(rows.tobytes())
+        if name != "test_batch":
+            all_pixels.append(pixels)
+            all_labels.append(labels)
+    return np.concatenate(all_pixels), np.concatenate(all_labels)
+
+
+def test_mnist5k_is_five_thousand_real_digits_split_without_overlap() -> None:
+    train, test = (load_source(DataConfig(), split) for split in ("train", "test"))  # type: ignore[arg-type]
+    assert (len(train), len(test)) == (4500, 500)
+    assert train.labels is not None
+    assert test.labels is not None
+    assert train.labels.bincount().tolist() == [450] * 10
+    assert test.labels.bincount().tolist() == [50] * 10
+    # A nearest class mean tells most digits apart: images and labels belong together.
+    flat, other = train.load_all().flatten(1).float(), test.load_all().flatten(1).float()
+    means = torch.stack([flat[train.labels == k].mean(0) for k in range(10)])
+    assert (torch.cdist(other, means).argmin(1) == test.labels).float().mean() > 0.75
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_an_existing_idx_copy_is_used_as_it_is(
+    tmp_path: Path, name: DatasetName, ending: str, nested: bool
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (7, 28, 28))
+    kind = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
+    place = tmp_path / kind / "raw" if nested else tmp_path
+    write_idx(place / f"train-images-idx3-ubyte{ending}", images)
+    write_idx(place / f"train-labels-idx1-ubyte{ending}", np.arange(7))
+    source = load_source(DataConfig(dataset=name, data_dir=str(tmp_path)))
+    assert torch.equal(source.load_all()[:, 0, 2:30, 2:30], torch.from_numpy(images).byte())
+    assert source.labels is not None
+    assert source.labels.tolist() == list(range(7))
+
+
+def test_debians_fashion_mnist_is_found_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "usr-share"
+    monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", package)
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28))
+    write_idx(package / "t10k-images-idx3-ubyte.gz", images)
+    write_idx(package / "t10k-labels-idx1-ubyte.gz", np.arange(3))
+    data = DataConfig(dataset="fashion-mnist", data_dir=str(tmp_path / "data"))
+    assert len(load_source(data, "test")) == 3
+    assert not (tmp_path / "data").exists(), "nothing is downloaded or copied"
+
+
+@pytest.mark.parametrize("form", ["py", "bin"])
+def test_cifar10_is_read_from_its_own_files(tmp_path: Path, form: str) -> None:
+    pixels, labels = write_cifar(tmp_path, form)
+    source = load_source(DataConfig(dataset="cifar10", data_dir=str(tmp_path), channels=3))
+    assert len(source) == 30
+    assert torch.equal(source.load_all(), torch.from_numpy(pixels.reshape(-1, 3, 32, 32)))
+    assert source.labels is not None
+    assert source.labels.tolist() == labels.tolist()
+    test = load_source(DataConfig(dataset="cifar10", data_dir=str(tmp_path), channels=3), "test")
+    assert len(test) == 6
+
+
+def test_colour_becomes_grey_by_luma() -> None:
+    red = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    red[:, 0] = 255
+    assert fit_arrays(red, 32, 1).unique().tolist() == [76]
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("open('was-executed', 'w')",)
+
+
+def test_a_hostile_cifar_batch_is_refused_and_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({b"data": Hostile()}))
+    with pytest.raises(UserError, match="is not a whole batch of CIFAR-10"):
+        read_cifar_batch(tmp_path / "data_batch_1")
+    assert not (tmp_path / "was-executed").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "empty"])
+def test_a_damaged_idx_file_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    write_idx(path, np.zeros((2, 28, 28)))
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[:-1], "foreign": b"hello" * 99, "empty": b""}[damage])
+    with pytest.raises(UserError, match="train-images-idx3-ubyte"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_without_network_and_files_one_sentence_says_what_to_do(
+    train: Command, tmp_path: Path, name: str
+) -> None:
+    # A proxy that refuses every connection is what no network looks like, at once.
+    refused = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    result = train("--dataset", name, "--tracker", "none", **refused)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    [sentence] = [line for line in result.stderr.splitlines() if "error:" in line]
+    assert "downloading it failed" in sentence
+    assert "put its files into data/" in sentence
+    assert not (tmp_path / "runs").exists(), "nothing is begun"

@@ -1,0 +1,101 @@
+"""Trackers record what they should, and never stand in training's way."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY_OPTIONS, Command, tiny_config
+
+from vaegan.tracking import Guarded, NoTracker, build_tracker, check_tracker
+
+RUN = [*TINY_OPTIONS, "--max-steps", "4", "--log-every", "2", "--output-dir", "out"]
+
+
+def wandb_history(folder: Path) -> list[dict[str, Any]]:
+    """What an offline W&B run recorded, read back from its own file."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    [file] = folder.glob("wandb/offline-run-*/run-*.wandb")
+    store, rows = DataStore(), []
+    store.open_for_scan(str(file))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "history":
+            items = record.history.item
+            rows.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
+    return rows
+
+
+@pytest.mark.parametrize("reason", ["no login", "no network"])
+def test_wandb_records_offline_and_says_how_to_sync(
+    train: Command, tmp_path: Path, reason: str
+) -> None:
+    variables = {
+        "no login": {},
+        # A login, and a server that nobody answers for.
+        "no network": {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"},
+    }[reason]
+    result = train(*RUN, "--tracker", "wandb", **variables)
+    assert result.returncode == 0, result.stderr[-3000:]
+    expected = {"no login": "no login found", "no network": "127.0.0.1 cannot be reached"}[reason]
+    assert f"W&B records offline ({expected}" in result.stderr
+    assert "wandb sync out/wandb/offline-run-*" in result.stderr
+    rows = wandb_history(tmp_path / "out")
+    numbers = {row["step"]: row for row in rows if "loss/prior" in row}
+    assert numbers.keys() == {2, 4}
+    logged = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").open()]
+    assert numbers[4]["loss/prior"] == pytest.approx(logged[-1]["loss/prior"])
+    assert numbers[4]["images_seen"] == 4 * 8
+    pictures = [row for row in rows if any(key.startswith("samples") for key in row)]
+    assert [row["step"] for row in pictures] == [0, 4]
+
+
+def test_tensorboard_records_numbers_and_pictures(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = tiny_config(tracker="tensorboard")
+    tracker = build_tracker(config, tmp_path, print)
+    tracker.log({"loss/prior": 3.5}, step=7, images_seen=70)
+    tracker.log_images({"samples": torch.zeros(3, 8, 8, dtype=torch.uint8)}, 7, 70)
+    tracker.finish()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    [point] = events.Scalars("loss/prior")
+    assert (point.step, point.value) == (7, 3.5)
+    assert events.Images("samples")[0].step == 7
+
+
+class Failing(NoTracker):
+    def __init__(self, *_: object) -> None:
+        self.calls = 0
+
+    def log(self, *_: object, **__: object) -> None:
+        self.calls += 1
+        raise ConnectionError("gone")
+
+
+def test_a_tracker_that_fails_is_said_once_and_left_out() -> None:
+    said: list[str] = []
+    failing = Failing()
+    tracker = Guarded(failing, said.append)
+    for step in range(3):
+        tracker.log({}, step, 0)
+    tracker.finish()
+    assert failing.calls == 1
+    assert said == ["The tracker failed and is left out from here on (ConnectionError: gone)."]
+
+
+def test_a_missing_tracker_package_is_refused_before_any_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vaegan import tracking
+    from vaegan.errors import UserError
+
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        check_tracker("tensorboard")
+    check_tracker("none")
