@@ -38,7 +38,10 @@ def reference_gradients(
     if o.likelihood == "unit-variance":
         similarity = squared.sum(1).mean() / 2
     else:
-        similarity = squared.shape[1] / 2 * (squared.mean() + 1e-8).log()
+        # The likelihood at its best variance, with that variance's own gradient left in: at the
+        # optimum it is zero.
+        features = squared.shape[1]
+        similarity = features / 2 * (squared.mean().log() + 1)
     logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
     weight = 1 / len(logits) if o.fake_reduction == "mean" else 1
     found_out = sum(weight * bce(t, torch.zeros_like(t)) for t in logits)

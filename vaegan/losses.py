@@ -3,7 +3,7 @@
 Each is a mean over the batch, in nats.
 """
 
-from typing import Literal
+import math
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,25 +18,27 @@ def prior_loss(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
 
 
-def similarity_loss(
-    f_rec: Tensor,
-    f_real: Tensor,
-    likelihood: Literal["unit-variance", "optimal-variance"] = "unit-variance",
-) -> Tensor:
-    """L_llike = -log p(Dis_l(x) | z), nats per image up to a constant (section 2.3).
+def similarity_loss(f_rec: Tensor, f_real: Tensor, variance: Tensor | float = 1.0) -> Tensor:
+    """L_llike = -log N(Dis_l(x) | Dis_l(x_rec), variance * I), nats per image (section 2.3).
 
     `f_rec` and `f_real` are Dis_l(x_rec) and Dis_l(x), [B,F]; `f_real` is a target and gets no
-    gradient. With unit variance this is 1/2 the squared distance, summed over the features; a
-    mean over the features makes the posterior collapse. With optimal variance (Rybkin et al.
-    2021, arXiv 2006.13202) it is (F/2) log of the mean squared distance, which does
-    not depend on the scale that the discriminator happens to give its features.
+    gradient. The constant (F/2) log 2 pi is left out. The paper's variance is 1: half the
+    squared distance, summed over the features; a mean over them makes the posterior collapse.
     """
-    squared = (f_rec - f_real.detach()).square()
-    if likelihood == "unit-variance":
-        return 0.5 * squared.sum(1).mean()
     features = f_rec.shape[1]
-    # A constant added to the variance keeps the gradient finite where features agree exactly.
-    return 0.5 * features * squared.mean().add(1e-8).log()
+    squared = (f_rec - f_real.detach()).square()
+    log_variance = variance.log() if isinstance(variance, Tensor) else math.log(variance)
+    return 0.5 * (squared.sum(1).mean() / variance + features * log_variance)
+
+
+def optimal_variance(f_rec: Tensor, f_real: Tensor) -> Tensor:
+    """The variance under which the likelihood of this batch is largest, a constant scalar.
+
+    It is the mean squared distance (sigma-VAE, Rybkin et al. 2021, arXiv 2006.13202), and makes
+    the likelihood blind to the scale that the discriminator happens to give its features.
+    """
+    # The floor keeps the gradient finite where features agree exactly.
+    return (f_rec.detach() - f_real.detach()).square().mean().clamp_min(1e-8)
 
 
 def real_cost(logit: Tensor) -> Tensor:

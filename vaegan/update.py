@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vaegan.config import ObjectiveConfig
-from vaegan.losses import fake_cost, prior_loss, real_cost, similarity_loss
+from vaegan.losses import fake_cost, optimal_variance, prior_loss, real_cost, similarity_loss
 from vaegan.networks import Networks
 
 
@@ -77,7 +77,10 @@ class VAEGANUpdate:
         real = self.networks.discriminator(x)
         rec = self.networks.discriminator(x_rec_leaf)
         prior = prior_loss(posterior.mu, posterior.logvar)
-        similarity = similarity_loss(rec.features, real.features, o.likelihood)
+        variance: Tensor | float = 1.0
+        if o.likelihood == "optimal-variance":
+            variance = self.mean_over_ranks(optimal_variance(rec.features, real.features))
+        similarity = similarity_loss(rec.features, real.features, variance)
 
         fakes = [(x_rec, x_rec_leaf, rec.logit)] if show_rec else []
         gen_logit = None
