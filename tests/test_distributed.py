@@ -27,17 +27,13 @@ def two_processes() -> list[str]:
 
 def train_in_float64(config: Config, folder: Path) -> None:
     """Take `STEPS` steps as one of however many processes; save gradients and weights by rank."""
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
-
     from vaegan.data import BatchOrder, Loader, load_source
     from vaegan.learner import Learner
     from vaegan.randomness import BatchNoise
+    from vaegan.trainer import build_accelerator
 
     torch.set_default_dtype(torch.float64)
-    accelerator = Accelerator(
-        cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
-    )
+    accelerator = build_accelerator(cpu=True)
     rank, world = accelerator.process_index, accelerator.num_processes
     batch = 8 // world
     learner = Learner(config, accelerator)

@@ -41,11 +41,7 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     Raises `UserError` for what the user can mend: data that are missing, a folder that cannot be
     written, a checkpoint that does not fit, losses that are no longer finite.
     """
-    accelerator = Accelerator(
-        # Batch norm's statistics stay each process's own during training: broadcasting them in
-        # place at every forward would invalidate the graphs of the forwards before.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
-    )
+    accelerator = build_accelerator()
     main = accelerator.is_main_process
 
     def say(text: str) -> None:
@@ -59,6 +55,20 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
         Trainer(config, folder, accelerator, source, preview, say, resume=resume).fit()
     finally:
         accelerator.end_training()
+
+
+def build_accelerator(*, cpu: bool = False) -> Accelerator:
+    """The devices, processes and precision that `accelerate launch` was told of."""
+    try:
+        return Accelerator(
+            cpu=cpu,
+            # Batch norm's statistics stay each process's own during training: broadcasting them
+            # in place at every forward would invalidate the graphs of the forwards before.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except ValueError as error:  # a precision, say, that the device does not have
+        reason = " ".join(str(error).split())
+        raise UserError(f"accelerate cannot start as it was told: {reason}") from None
 
 
 def load_preview(config: Config, source: ImageSource, needed: bool) -> Tensor | None:

@@ -146,7 +146,8 @@ class VAEGANUpdate:
             "loss/pixel_mse": (x_rec.detach() - x).square().mean(),
             "dis/real": real.logit.detach().sigmoid().mean(),
             "dis/rec": rec.logit.detach().sigmoid().mean(),
-            "balance/gamma": torch.as_tensor(gamma, device=x.device, dtype=x.dtype),
+            # Filled in on the device: a copy from the host would make the host wait.
+            "balance/gamma": gamma if isinstance(gamma, Tensor) else x.new_full((), gamma),
             "balance/grad_ratio": gamma * norms[0] / norms[1].clamp_min(1e-30),
         }
         if gen_logit is not None:

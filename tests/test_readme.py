@@ -1,0 +1,102 @@
+"""Every command of the README is run here, by another test, or by CI."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, as_options, run_command
+from PIL import Image
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
+LAUNCHES = [c for c in COMMANDS if c.startswith("accelerate launch")]
+
+# Commands that are not run here, and where they are.
+ELSEWHERE = {
+    "pip install -e '.[demo]' && accelerate launch launch/train.py": "test_run.py and .ci/run",
+    "pip install -e '.[test]' && pytest": ".ci/run",
+    "python evaluation/fid.py ckpt.pt": "test_evaluation.py",
+    "pytest benchmarks/ --benchmark-only": ".ci/run",
+}
+
+SMALL = as_options(
+    encoder_widths=(4, 4, 4),
+    encoder_hidden=8,
+    decoder_widths=(4, 4, 4, 4),
+    discriminator_stem=4,
+    discriminator_widths=(4, 4, 4),
+    discriminator_hidden=8,
+    batch_size=4,
+    tracker="none",
+)
+
+
+def test_every_command_is_run_somewhere() -> None:
+    assert len(LAUNCHES) >= 6
+    assert {c for c in COMMANDS if c not in LAUNCHES} == set(ELSEWHERE)
+    ci = (ROOT / ".ci/run").read_text()
+    for command in ("pytest -q", "pytest benchmarks/ --benchmark-only", "launch/train.py"):
+        assert command in ci
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the data that the README speaks of lies."""
+    from test_datasets import write_cifar, write_idx
+
+    where = tmp_path_factory.mktemp("readme")
+    write_cifar(where / "data", "py")
+    rng = np.random.default_rng(0)
+    for split in ("train", "t10k"):
+        raw = where / "data/FashionMNIST/raw"
+        write_idx(raw / f"{split}-images-idx3-ubyte", rng.integers(0, 256, (16, 28, 28)))
+        write_idx(raw / f"{split}-labels-idx1-ubyte", rng.integers(0, 10, 16))
+    folder = where / "path/to/images"
+    folder.mkdir(parents=True)
+    for index in range(6):
+        pixels = rng.integers(0, 256, (50, 70 + index, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    (folder / "broken.png").write_text("no image")
+    return where
+
+
+@pytest.mark.parametrize("command", LAUNCHES)
+def test_command_works(command: str, data: Path) -> None:
+    """As it stands but for its length, the widths of its networks, and CPUs instead of GPUs."""
+    words = shlex.split(command.replace("launch/train.py", str(ROOT / "launch/train.py")))
+    if "--resume" in words:
+        out = data / "runs/fashion-mnist-32px-vaegan-default-seed0"
+        assert (out / "ckpt.pt").exists(), "the command before it has made the run"
+        words[words.index("--epochs") + 1] = "1"
+        words += ["--tracker", "none"]
+    elif "--dry-run" not in words:
+        words += [*SMALL, "--max-steps", "2"]
+    result = run_command(words, data, ACCELERATE_USE_CPU="true", PATH=os.environ["PATH"])
+    assert result.returncode == 0, result.stderr[-3000:]
+    if "bf16" in words:
+        assert "2 process(es) on cpu, mixed precision bf16" in result.stderr
+    if "--resume" in words:
+        assert "Resuming" in result.stderr
+        assert "Done: 4 steps" in result.stderr
+
+
+def test_python_example_works(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [example] = [block for kind, block in BLOCKS if kind == "python"]
+    run = data / "runs/fashion-mnist-32px-vaegan-default-seed0"
+    monkeypatch.chdir(run)
+    names: dict[str, torch.Tensor] = {}
+    exec(example, names)
+    assert names["x_rec"].shape == names["x_gen"].shape == (16, 1, 32, 32)
+
+
+def test_pictures_and_files_that_it_names_exist() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README)
+    local = [a or b for a, b in targets if not (a or b).startswith("http")]
+    assert local
+    for target in local:
+        assert (ROOT / target).exists(), target
