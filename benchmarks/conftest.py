@@ -1,4 +1,4 @@
-"""How everything here is timed: warmed up, a fixed number of rounds, each ending with the device."""
+"""How everything here is timed: warmed up, fixed rounds, each ending with the device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-WARMUP_ROUNDS, ROUNDS = 2, 7
+from benchmarks.timing import Timer
 
-Timer = Callable[..., None]
+WARMUP_ROUNDS, ROUNDS = 2, 7
 
 
 @pytest.fixture

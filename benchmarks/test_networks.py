@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import Timer
 
+from benchmarks.timing import Timer
 from vaegan.networks import Judgement, Posterior, build_networks
 from vaegan.recipes import recipe_config
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import Timer
 
+from benchmarks.timing import Timer
 from vaegan.learner import Learner
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config

@@ -19,7 +19,8 @@ import vaegan
 from vaegan.data import load_source
 from vaegan.data.images import to_uint8
 from vaegan.errors import UserError
-from vaegan.model import VAEGAN, prior_sample
+from vaegan.model import VAEGAN
+from vaegan.randomness import prior_sample
 
 BATCH = 256  # images generated at a time; in evaluation mode it does not change them
 

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from conftest import tiny_config
 
+from tests.tiny import tiny_config
 from vaegan.config import SETTINGS, Config
 from vaegan.errors import UserError
 from vaegan.recipes import DATASET_DEFAULTS, RECIPES, recipe_config

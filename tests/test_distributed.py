@@ -1,14 +1,16 @@
-"""Two processes under `accelerate launch` compute what one computes on the union of their batches."""
+"""Two processes under `accelerate launch` compute what one does on the union of their batches."""
 
 import json
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, TINY_OPTIONS, Command, tiny_config
 
+from tests.commands import ROOT, Command
+from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan.config import Config
 
 WORLD, STEPS = 2, 6
@@ -58,8 +60,8 @@ def train_in_float64(config: Config, folder: Path) -> None:
 def test_two_processes_equal_one_on_the_union_batch(
     case: str, accelerate_launch: Command, tmp_path: Path
 ) -> None:
-    settings = {
-        "balanced": SETTINGS,
+    settings: dict[str, Any] = {
+        "balanced": {**SETTINGS},
         # A narrow gate, so that it closes: every rank has to decide the same.
         "gated": {**SETTINGS, "gamma_mode": "fixed", "gate": True, "gate_margin": 0.005},
         "batch norm": {"batch_size": 8 // WORLD},
@@ -70,13 +72,16 @@ def test_two_processes_equal_one_on_the_union_batch(
     assert result.returncode == 0, result.stderr[-3000:]
     ranks = [torch.load(tmp_path / f"{WORLD}-{rank}.pt") for rank in range(WORLD)]
 
-    def flat(state: dict, key: str) -> torch.Tensor:  # type: ignore[type-arg]
+    def flat(state: dict[str, Any], key: str) -> torch.Tensor:
         networks = state["networks"] if key == "weights" else state["gradients"][-1]
         tensors = [
             tensor
             for network in networks.values()
-            for tensor in (network if isinstance(network, list) else
-                           [v for k, v in network.items() if k.endswith(("weight", "bias"))])
+            for tensor in (
+                network
+                if isinstance(network, list)
+                else [v for k, v in network.items() if k.endswith(("weight", "bias"))]
+            )
         ]
         return torch.cat([t.flatten() for t in tensors])
 

@@ -8,7 +8,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY_OPTIONS, run_command
+
+from tests.commands import ROOT, run_command
+from tests.tiny import TINY_OPTIONS
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +59,7 @@ def test_fid_is_the_frechet_distance_of_inceptions_features(
     import scipy.linalg
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    monkeypatch.syspath_prepend(str(ROOT / "evaluation"))
-    from fid import RGBImages, frechet_inception_distance
+    from evaluation.fid import RGBImages, frechet_inception_distance
 
     torch.manual_seed(0)
     weights = tmp_path / "random-inception.pth"

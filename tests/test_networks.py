@@ -1,9 +1,11 @@
 """The networks: the seed's counts, shapes for every size, features at layer l, initial scale."""
 
+from typing import Any
+
 import pytest
 import torch
-from conftest import tiny_config
 
+from tests.tiny import tiny_config
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.networks import build_networks, count_parameters
@@ -47,8 +49,8 @@ def test_larsen_recipe_has_the_authors_shape_at_32_pixels() -> None:
 
 @pytest.mark.parametrize("recipe", ["default", "larsen2016", "seed"])
 @pytest.mark.parametrize("size", range(16, 257, 8))
-def test_every_multiple_of_eight_has_networks_of_matching_shape(recipe: str, size: int) -> None:
-    config = recipe_config(recipe, "folder", image_size=size, channels=3)  # type: ignore[arg-type]
+def test_every_multiple_of_eight_has_networks_of_matching_shape(recipe: Any, size: int) -> None:
+    config = recipe_config(recipe, "folder", image_size=size, channels=3)
     with torch.device("meta"):
         networks = build_networks(config.data, config.network)
         x = torch.empty(2, 3, size, size)
@@ -92,14 +94,16 @@ def test_layer_l_is_the_stage_and_point_that_was_asked_for() -> None:
 
 
 def test_layer_l_beyond_the_last_is_refused() -> None:
-    with pytest.raises(UserError, match="--similarity-layer 3 is not allowed.*from 1 to 2"):
+    with pytest.raises(UserError, match=r"--similarity-layer 3 is not allowed.*from 1 to 2"):
         tiny_config(similarity_layer=3)
 
 
 @pytest.mark.parametrize("recipe", ["default", "larsen2016", "seed"])
-def test_initial_weights_keep_signals_at_unit_scale_without_norms(recipe: str) -> None:
+def test_initial_weights_keep_signals_at_unit_scale_without_norms(recipe: Any) -> None:
     """With norms off, the scale of every network's output is that of the initialisation alone."""
-    config = recipe_config(recipe, image_size=32, channels=1, norm="none", discriminator_norm="none")  # type: ignore[arg-type]
+    config = recipe_config(
+        recipe, image_size=32, channels=1, norm="none", discriminator_norm="none"
+    )
     torch.manual_seed(0)
     networks = build_networks(config.data, config.network)
     x, z = torch.randn(32, 1, 32, 32), torch.randn(32, config.network.latent_size)

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import tiny_config
 
+from tests.tiny import tiny_config
 from vaegan.config import OptimConfig
 from vaegan.ema import EMA
 from vaegan.learner import Learner

@@ -1,32 +1,48 @@
 """Trackers record what they should, and never stand in training's way."""
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import TINY_OPTIONS, Command, tiny_config
 
+from tests.commands import Command
+from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan.tracking import Guarded, NoTracker, build_tracker, check_tracker
 
 RUN = [*TINY_OPTIONS, "--max-steps", "4", "--log-every", "2", "--output-dir", "out"]
 
 
 def wandb_history(folder: Path) -> list[dict[str, Any]]:
-    """What an offline W&B run recorded, read back from its own file."""
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
+    """What an offline W&B run recorded, read back from its own file.
+
+    The file is a LevelDB log: blocks of 32 KiB with records of a checksum, a length, a type
+    (whole, or first, middle and last part) and a protocol buffer.
+    """
+    from wandb.proto import wandb_internal_pb2 as messages
 
     [file] = folder.glob("wandb/offline-run-*/run-*.wandb")
-    store, rows = DataStore(), []
-    store.open_for_scan(str(file))
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.WhichOneof("record_type") == "history":
-            items = record.history.item
-            rows.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
+    content, rows, parts = file.read_bytes(), [], b""
+    at = 7  # the header
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, at)
+        parts += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            record = messages.Record.FromString(parts)  # type: ignore[attr-defined]
+            parts = b""
+            if record.WhichOneof("record_type") == "history":
+                rows.append(
+                    {
+                        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                        for item in record.history.item
+                    }
+                )
     return rows
 
 

@@ -9,15 +9,15 @@ import itertools
 
 import pytest
 import torch
-from conftest import tiny_config
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
+from tests.tiny import tiny_config
 from vaegan.config import Config
 from vaegan.networks import Networks, build_networks
 from vaegan.optim import build_optimizer, equilibrium_gate, gated_step
-from vaegan.update import Noise, VAEGANUpdate
+from vaegan.update import GradientBalance, Noise, VAEGANUpdate
 
 BATCH = 5
 
@@ -136,6 +136,16 @@ def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(float64: None
     assert relative_error(found, expected["decoder"]) < 1e-10  # type: ignore[arg-type]
 
 
+def test_balance_forgets_steps_that_overflowed() -> None:
+    balance = GradientBalance(torch.device("cpu"))
+    first = balance(torch.tensor([2.0, 6.0]))
+    torch.testing.assert_close(first, torch.tensor(3.0))
+    for broken in (torch.tensor([float("inf"), 1.0]), torch.tensor([1.0, float("nan")])):
+        torch.testing.assert_close(balance(broken), first)
+    later = balance(torch.tensor([2.0, 2.0]))
+    assert 1 < later < first
+
+
 def test_the_same_noise_gives_the_same_update_and_other_noise_another(float64: None) -> None:
     config = tiny_config()
     networks, x, noise = inputs(config)
@@ -199,7 +209,7 @@ def test_a_gated_step_is_the_open_networks_step_and_leaves_the_other_as_it_was(
 ) -> None:
     """Three steps of which the second is gated: the resting network behaves as if it had two."""
     config = tiny_config(optimizer=optimizer, gate=True, weight_decay=0.1)
-    networks, x, noise = inputs(config)
+    networks, _, _ = inputs(config)
     twin = copy.deepcopy(networks)
     gated, plain = (build_optimizer(n, config.optim) for n in (networks, twin))
     for step in range(3):
@@ -231,9 +241,7 @@ def test_a_gated_training_step_has_the_same_gradients(
 
     from vaegan.learner import Learner
 
-    config = tiny_config(
-        gate=True, gate_margin=margin, fakes=fakes, gamma_mode="fixed", gamma=0.3
-    )
+    config = tiny_config(gate=True, gate_margin=margin, fakes=fakes, gamma_mode="fixed", gamma=0.3)
     learner = Learner(config, Accelerator(cpu=True))
     _, x, noise = inputs(config)
     expected = reference_gradients(copy.deepcopy(learner.bare), config, x, noise, gamma=0.3)

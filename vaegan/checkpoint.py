@@ -40,7 +40,7 @@ def write_file(path: Path, format_name: str, content: Mapping[str, Any]) -> None
 
 
 def read_file(path: Path, format_name: str) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU; `UserError` in one sentence where it cannot be used."""
+    """The content of a checkpoint, on the CPU; `UserError` where it cannot be used."""
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}: give the path of a run's {path.name}.")
     try:

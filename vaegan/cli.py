@@ -5,8 +5,11 @@ of the recipe, the data set and, with --resume or --config, the run that is name
 shows the values that a command would train with.
 """
 
+import contextlib
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,8 +25,12 @@ from vaegan.run_folder import RunFolder, read_config
 
 # What may differ between a run and its resumption: nothing that changes what is learned.
 MAY_CHANGE = frozenset(
-    "epochs max_steps batch_size output_dir data_dir placement workers tracker project "
-    "log_every sample_every checkpoint_every keep_last".split()
+    {
+        *("epochs", "max_steps", "batch_size"),
+        *("output_dir", "data_dir", "placement", "workers"),
+        *("tracker", "project"),
+        *("log_every", "sample_every", "checkpoint_every", "keep_last"),
+    }
 )
 
 
@@ -81,25 +88,37 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         if _given(arguments, "max_steps") is not None:
             raise UserError("--epochs and --max-steps are both given: give one of the two.")
         default = default.replace(max_steps=None)
+    refusal = io.StringIO()
     try:
-        command = tyro.cli(
-            Command,
-            prog="train.py",
-            args=list(arguments),
-            default=Command(settings=default),
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-            console_outputs=not quiet,
-        )
-    except UserError:
+        with contextlib.redirect_stderr(refusal):
+            command = tyro.cli(
+                Command,
+                prog="train.py",
+                args=list(arguments),
+                default=Command(settings=default),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                console_outputs=not quiet,
+            )
+    except SystemExit as stop:
+        if stop.code:
+            raise UserError(_one_sentence(refusal.getvalue())) from None
         raise
     settings = command.settings
     if not settings.run.output_dir:
         settings = settings.replace(output_dir=_default_folder(settings))
     if stored is not None:
         _refuse_changes(stored, settings)
-    return Command(
-        settings=settings, resume=resume, config=command.config, dry_run=command.dry_run
-    )
+    return Command(settings=settings, resume=resume, config=command.config, dry_run=command.dry_run)
+
+
+def _one_sentence(box: str) -> str:
+    """tyro's framed refusal as one line: what is wrong, then what the option takes."""
+    # The frame is drawn in plain ASCII where the terminal knows no more.
+    lines = [line.strip().strip("│|╭╮╰╯+").strip() for line in box.splitlines()[1:]]
+    parts = " ".join("\n" if set(line) <= {*"─-"} else line for line in lines).split("\n")
+    said = [part.strip() for part in parts if part.strip() and "full helptext" not in part]
+    text = "; ".join(said).replace(" Argument helptext:", "")
+    return re.sub(r"Error parsing settings(\.\w+)?: ", "", text) or "unusable options; see --help"
 
 
 def describe(config: Config) -> str:
@@ -140,7 +159,7 @@ def _recipe_default(arguments: Sequence[str]) -> Config:
 def _given(arguments: Sequence[str], name: str) -> str | None:
     """The value an option is given, before the options are parsed: defaults depend on a few."""
     value = None
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         option, equals, attached = word.partition("=")
         if option.startswith("--") and option[2:].replace("-", "_") == name:
             value = attached if equals else following
@@ -153,7 +172,9 @@ def _output_dir(arguments: Sequence[str]) -> str:
         return given
     seed = _given(arguments, "seed")
     default = _recipe_default(arguments)
-    return _default_folder(default.replace(seed=int(seed)) if seed and seed.isdecimal() else default)
+    return _default_folder(
+        default.replace(seed=int(seed)) if seed and seed.isdecimal() else default
+    )
 
 
 def _default_folder(config: Config) -> str:

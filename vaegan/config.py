@@ -271,7 +271,6 @@ class Config:
                 f"of at most {_halvings(size)} stride-2 stages for images of {size} pixels",
             )
 
-
     def replace(self, **settings: Any) -> "Config":
         """A copy with some settings changed, named as on the command line (`latent_size=64`)."""
         groups: dict[str, dict[str, Any]] = {}

@@ -9,7 +9,7 @@ from torch import Tensor
 from vaegan.checkpoint import load_weights, read_inference_file
 from vaegan.config import Config
 from vaegan.networks import Networks, Posterior, build_networks
-from vaegan.randomness import Purpose, generator
+from vaegan.randomness import prior_sample
 
 
 class VAEGAN:
@@ -44,11 +44,6 @@ class VAEGAN:
     def sample(self, count: int, seed: int = 0) -> Tensor:
         """`count` images [count,C,S,S], decoded from z ~ N(0, I) of this seed."""
         return self.decode(prior_sample(count, self.config.network.latent_size, seed))
-
-
-def prior_sample(count: int, latent_size: int, seed: int) -> Tensor:
-    """z_prior ~ N(0, I), [count,latent_size]; drawn on the CPU, so the same on every device."""
-    return torch.randn(count, latent_size, generator=generator(seed, Purpose.SAMPLES))
 
 
 def load(

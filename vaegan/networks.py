@@ -15,6 +15,7 @@ arguments; with those of the recipe `seed` at 64x64x1 the parameter counts are 3
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -52,7 +53,7 @@ class Encoder(nn.Module):
         widths = (data.channels, *network.encoder_widths)
         base = data.image_size // 2 ** len(network.encoder_widths)
         self.stages = nn.Sequential(
-            *(_down(a, b, network, network.norm) for a, b in zip(widths, widths[1:], strict=False))
+            *(_down(a, b, network, network.norm) for a, b in pairwise(widths))
         )
         self.hidden = _hidden(widths[-1] * base**2, network.encoder_hidden, network, network.norm)
         self.mu = nn.Linear(network.encoder_hidden, network.latent_size)
@@ -75,9 +76,7 @@ class Decoder(nn.Module):
         base = data.image_size // 2 ** (len(widths) - 1)
         self.hidden = _hidden(network.latent_size, widths[0] * base**2, network, network.norm)
         self.to_map = nn.Unflatten(1, (widths[0], base, base))
-        self.stages = nn.Sequential(
-            *(_up(a, b, network) for a, b in zip(widths, widths[1:], strict=False))
-        )
+        self.stages = nn.Sequential(*(_up(a, b, network) for a, b in pairwise(widths)))
         kernel = _odd(network.kernel)
         self.to_image = nn.ConvTranspose2d(widths[-1], data.channels, kernel, padding=kernel // 2)
         _initialise(self)
@@ -111,7 +110,7 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Judgement:
         h, features = self.stem(x), None
         for index, stage in enumerate(self.stages):
-            convolution, *rest = stage.children()  # type: ignore[operator]
+            convolution, *rest = stage.children()
             h = convolved = convolution(h)
             for layer in rest:
                 h = layer(h)
@@ -167,9 +166,7 @@ def _up(channels: int, width: int, network: NetworkConfig) -> nn.Sequential:
 
 def _hidden(inputs: int, units: int, network: NetworkConfig, norm: Norm) -> nn.Sequential:
     linear = nn.Linear(inputs, units)
-    return nn.Sequential(
-        linear, *_norm(norm, units, network, spatial=False), _activation(network)
-    )
+    return nn.Sequential(linear, *_norm(norm, units, network, spatial=False), _activation(network))
 
 
 def _norm(norm: Norm, width: int, network: NetworkConfig, *, spatial: bool) -> Sequence[nn.Module]:

@@ -64,6 +64,11 @@ class BatchNoise:
 def mirror_mask(
     seed: int, step: int, global_batch: int, part: slice, device: torch.device
 ) -> Tensor:
-    """Which images of this process's part of the batch to mirror: bool [B], each with chance 1/2."""
+    """Which of this process's images to mirror: bool [B], each with chance 1/2."""
     source = generator(seed, Purpose.FLIP, step, device)
     return torch.rand(global_batch, generator=source, device=device)[part] < 0.5
+
+
+def prior_sample(count: int, latent_size: int, seed: int) -> Tensor:
+    """z_prior ~ N(0, I), [count,latent_size]; drawn on the CPU, so the same on every device."""
+    return torch.randn(count, latent_size, generator=generator(seed, Purpose.SAMPLES))

@@ -1,13 +1,13 @@
 """The folder of one run: what is in it, and that nothing in it is ever lost.
 
-    config.json             every setting; a run can be rebuilt from it
-    metrics.jsonl           a line of numbers every `log_every` steps
-    samples/*.png           the same noise, over time
-    reconstructions/*.png   the same images, originals on the left, over time
-    curves.png              losses and probabilities over steps
-    progress.gif            the samples over the run
-    checkpoints/*.pt        what --resume goes on from
-    ckpt.pt                 the one file for inference
+config.json             every setting; a run can be rebuilt from it
+metrics.jsonl           a line of numbers every `log_every` steps
+samples/*.png           the same noise, over time
+reconstructions/*.png   the same images, originals on the left, over time
+curves.png              losses and probabilities over steps
+progress.gif            the samples over the run
+checkpoints/*.pt        what --resume goes on from
+ckpt.pt                 the one file for inference
 """
 
 import json
@@ -107,7 +107,9 @@ def read_config(path: Path) -> Config:
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"There is no config file {path}: give the path of a run's config.json.") from None
+        raise UserError(
+            f"There is no config file {path}: give the path of a run's config.json."
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}).") from None
     if not isinstance(values, dict):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from torch import Tensor
@@ -43,12 +43,14 @@ def check_tracker(name: str) -> None:
 
 def build_tracker(config: Config, folder: Path, say: Say) -> Tracker:
     """The tracker of `config.run.tracker`; one that cannot start is replaced by none, and said."""
-    kinds = {"wandb": WandbTracker, "tensorboard": TensorBoardTracker}
-    kind = kinds.get(config.run.tracker)
-    if kind is None:
+    kinds: dict[str, Callable[[Config, Path, Say], Tracker]] = {
+        "wandb": WandbTracker,
+        "tensorboard": TensorBoardTracker,
+    }
+    if config.run.tracker == "none":
         return NoTracker()
     try:
-        return Guarded(kind(config, folder, say), say)
+        return Guarded(kinds[config.run.tracker](config, folder, say), say)
     except Exception as error:  # whatever is wrong with a dashboard, training goes on
         say(f"{config.run.tracker} could not start and is left out ({_brief(error)}).")
         return NoTracker()
@@ -124,9 +126,7 @@ class WandbTracker:
         self.run.define_metric("*", step_metric="step")
         if mode == "offline":
             reason = f" ({why_offline})" if why_offline else ""
-            say(
-                f"W&B records offline{reason}; to upload: wandb sync {folder}/wandb/offline-run-*"
-            )
+            say(f"W&B records offline{reason}; to upload: wandb sync {folder}/wandb/offline-run-*")
         elif mode == "online":
             say(f"W&B: {self.run.url}")
 
@@ -200,8 +200,3 @@ def _as_yaml(config: Config) -> str:
 
 def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def finite(values: Mapping[str, Any]) -> dict[str, float]:
-    """The values that a dashboard can draw."""
-    return {k: v for k, v in values.items() if v is not None}

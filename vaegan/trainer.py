@@ -3,6 +3,7 @@
 import math
 import resource
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,12 +24,11 @@ from vaegan.data import BatchOrder, ImageSource, Loader, load_source
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
 from vaegan.learner import Learner
-from vaegan.model import VAEGAN, prior_sample
-from vaegan.networks import Networks, count_parameters
+from vaegan.networks import count_parameters
 from vaegan.pictures import reconstruction_grid, sample_grid, save_png
-from vaegan.randomness import BatchNoise, Purpose, generator
+from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
 from vaegan.run_folder import RunFolder
-from vaegan.tracking import build_tracker, finite
+from vaegan.tracking import build_tracker
 from vaegan.update import Metrics
 
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
@@ -135,6 +135,8 @@ class Trainer:
             folder.forget_after(self.start)
             self.tracker = build_tracker(config, folder.root, say)
             self.writer = BackgroundWriter(say)
+        settings = " ".join(f"{name}={value}" for name, value in config.flat().items())
+        say(textwrap.fill(settings, 100, break_long_words=False))
         say(self._summary(source))
         if resume:
             where = f"step {self.start:,}" if checkpoint else "the beginning: it had no checkpoint"
@@ -187,7 +189,8 @@ class Trainer:
         row = {k: v if math.isfinite(v) else None for k, v in values.items()}
         epoch = seen / len(self.loader.source)
         self.folder.append_metrics({"step": step, "images_seen": seen, "epoch": epoch, **row})
-        self.tracker.log(finite(row), step, seen)
+        drawable = {k: v for k, v in row.items() if v is not None}
+        self.tracker.log(drawable, step, seen)
         bar.set_postfix_str(" ".join(f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES))
         self._stop_unless_finite(means, step)
 
@@ -203,18 +206,16 @@ class Trainer:
         """The same noise and the same images, through the averaged weights."""
         if not self.main or self.preview is None:
             return
-        ema, run = self.learner.ema, self.config.run
-        model = VAEGAN(
-            Networks(ema["encoder"].module, ema["decoder"].module, self.learner.bare.discriminator),
-            self.config,
+        encoder, decoder = (self.learner.ema[n].module for n in ("encoder", "decoder"))
+        z = prior_sample(PREVIEW_SAMPLES, self.config.network.latent_size, self.config.run.seed).to(
+            self.device
         )
-        z = prior_sample(PREVIEW_SAMPLES, self.config.network.latent_size, run.seed)
-        x = to_network_range(self.preview)
-        grids = {
-            "samples": sample_grid(model.decode(z)),
-            "reconstructions": reconstruction_grid(x, model.reconstruct(x)),
-        }
-        self.learner.bare.discriminator.train()
+        x = to_network_range(self.preview.to(self.device))
+        with torch.no_grad():
+            grids = {
+                "samples": sample_grid(decoder(z)),
+                "reconstructions": reconstruction_grid(x, decoder(encoder(x).mu)),
+            }
         self.tracker.log_images(grids, step, step * self.global_batch)
         for name, grid in grids.items():
             self.writer.submit(save_png, self.folder.root / name / f"step-{step:08d}.png", grid)
@@ -383,5 +384,3 @@ def _on_host(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _on_host(value) for key, value in tree.items()}
     return [_on_host(value) for value in tree] if isinstance(tree, list) else tree
-
-

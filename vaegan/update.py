@@ -170,9 +170,11 @@ class GradientBalance:
 
     def __call__(self, norms: Tensor) -> Tensor:
         """`norms` is [|d L_llike|, |d L_GAN|]; returns the averaged ratio, a scalar."""
-        log_ratio = norms.clamp_min(1e-30).log().to(self.state.dtype)
-        newest = torch.stack([log_ratio[1] - log_ratio[0], torch.ones_like(log_ratio[0])])
-        self.state = torch.lerp(newest, self.state, self.DECAY)
+        similarity, gan = norms.clamp_min(1e-30).log().to(self.state.dtype)
+        newest = torch.stack([gan - similarity, torch.ones_like(gan)])
+        # A step whose gradients overflowed, as fp16's first ones do, has nothing to say.
+        usable = torch.isfinite(newest).all()
+        self.state = torch.where(usable, torch.lerp(newest, self.state, self.DECAY), self.state)
         return (self.state[0] / self.state[1]).exp().to(norms.dtype)
 
 

@@ -107,7 +107,8 @@ def _idx_set(
         for place in places:
             for ending in ("", ".gz"):
                 pair = [
-                    place / f"{prefix}-{part}-ubyte{ending}" for part in ("images-idx3", "labels-idx1")
+                    place / f"{prefix}-{part}-ubyte{ending}"
+                    for part in ("images-idx3", "labels-idx1")
                 ]
                 if all(path.is_file() for path in pair):
                     return pair
@@ -145,7 +146,7 @@ def _download(
     places: list[Path],
     find: Callable[[], list[Path] | None],
 ) -> list[Path]:
-    name = kind.__name__  # type: ignore[attr-defined]
+    name = kind.__name__
     looked = ", ".join(map(str, places))
     try:
         kind(str(root), download=True)  # checks digests itself

@@ -65,11 +65,11 @@ def read_cifar_batch(path: Path) -> tuple[Tensor, Tensor]:
 class _ArraysOnly(pickle.Unpickler):
     """An unpickler that knows how to rebuild NumPy arrays and refuses every other callable."""
 
-    ALLOWED = {
+    ALLOWED = frozenset(
         (module, name)
         for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy", "_codecs")
         for name in ("_reconstruct", "scalar", "ndarray", "dtype", "encode")
-    }
+    )
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ALLOWED:

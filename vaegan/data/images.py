@@ -17,18 +17,22 @@ PAD_UP_TO = 1.2
 # Pillow also reads formats that run other programs (EPS) or that nobody trains on: these only.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
 IMAGE_ENDINGS = frozenset(
-    ".png .jpg .jpeg .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
+    {
+        *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".jp2"),
+        *(".bmp", ".gif", ".tif", ".tiff", ".tga"),
+        *(".ppm", ".pgm", ".pbm", ".pnm"),
+    }
 )
 
 
-class BadImage(Exception):
+class BadImageError(Exception):
     """A file that cannot be read as an image; the message says why in a few words."""
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
     """A colour name or #rrggbb as (r, g, b); `UserError` for anything else."""
     try:
-        return ImageColor.getrgb(text)[:3]  # type: ignore[return-value]
+        return ImageColor.getrgb(text)[:3]
     except ValueError:
         raise UserError(
             f"--background {text} is not a colour: give a name such as white, or #rrggbb."
@@ -39,28 +43,28 @@ def read_image(path: Path, size: int, channels: int, background: tuple[int, int,
     """Read any image file as uint8 [C,size,size]: turned upright, cropped to its middle square.
 
     Transparent parts show `background`; of an animation the first frame is taken; 16-bit grey
-    is scaled to 8 bits. Raises `BadImage` for a file that cannot be decoded to its end.
+    is scaled to 8 bits. Raises `BadImageError` for a file that cannot be decoded to its end.
     """
     try:
         if path.stat().st_size == 0:
-            raise BadImage("empty file")
+            raise BadImageError("empty file")
         with Image.open(path, formats=FORMATS) as file:
             if file.width * file.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
-                raise BadImage(f"{file.width}x{file.height} pixels are too many")
+                raise BadImageError(f"{file.width}x{file.height} pixels are too many")
             file.load()
             picture = ImageOps.exif_transpose(file)
             picture = _flatten(picture, background).convert("L" if channels == 1 else "RGB")
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-    except BadImage:
+    except BadImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise BadImage("not an image") from None
+        raise BadImageError("not an image") from None
     except Image.DecompressionBombError:
-        raise BadImage("too many pixels") from None
+        raise BadImageError("too many pixels") from None
     except PermissionError:
-        raise BadImage("no permission to read it") from None
+        raise BadImageError("no permission to read it") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
-        raise BadImage(f"damaged: {error}") from None
+        raise BadImageError(f"damaged: {error}") from None
     return torch.from_numpy(np.array(picture).reshape(size, size, channels)).permute(2, 0, 1)
 
 
@@ -69,11 +73,11 @@ def _flatten(picture: Image.Image, background: tuple[int, int, int]) -> Image.Im
     if picture.mode.startswith("I"):
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
-            raise BadImage("32-bit values outside 0..65535")
+            raise BadImageError("32-bit values outside 0..65535")
         # Pillow's own conversion clips at 255 instead of scaling.
         return Image.fromarray((values / 257 + 0.5).astype(np.uint8))
     if picture.mode == "F":
-        raise BadImage("floating-point pixels")
+        raise BadImageError("floating-point pixels")
     if picture.has_transparency_data:
         canvas = Image.new("RGBA", picture.size, (*background, 255))
         return Image.alpha_composite(canvas, picture.convert("RGBA"))

@@ -28,7 +28,7 @@ DEVICE_SHARE, HOST_SHARE = 0.3, 0.4
 
 
 class Batch(NamedTuple):
-    """images: float32 [B,C,S,S] in [-1, 1] on the device; labels: int64 [B], where there are any."""
+    """images: float32 [B,C,S,S] in [-1, 1]; labels: int64 [B] where there are any."""
 
     images: Tensor
     labels: Tensor | None
@@ -106,6 +106,8 @@ class Loader:
             _Indexed(self.source),
             batch_sampler=_Steps(self.order, start, stop),
             num_workers=workers,
+            # Not forked: trackers and the picture writer run threads, which a fork can deadlock.
+            multiprocessing_context="spawn" if workers else None,
             prefetch_factor=4 if workers else None,
             pin_memory=self.device.type == "cuda",
         )

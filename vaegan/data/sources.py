@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vaegan.data.images import IMAGE_ENDINGS, BadImage, fit_arrays, parse_colour, read_image
+from vaegan.data.images import IMAGE_ENDINGS, BadImageError, fit_arrays, parse_colour, read_image
 from vaegan.errors import UserError
 
 R = TypeVar("R")
@@ -119,16 +119,14 @@ class FolderImages:
         def reason(path: Path) -> str | None:
             try:
                 read_image(path, self.shape[1], self.shape[0], self.background)
-            except BadImage as error:
+            except BadImageError as error:
                 return str(error)
             return None
 
         reasons = self._in_threads(reason, self.files, "checking images")
         return [(path, why) for path, why in zip(self.files, reasons, strict=True) if why]
 
-    def _in_threads(
-        self, function: Callable[[Any], R], items: Sequence[Any], what: str
-    ) -> list[R]:
+    def _in_threads(self, function: Callable[[Any], R], items: Sequence[Any], what: str) -> list[R]:
         # Pillow decodes without holding the interpreter's lock, so threads are enough.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             results = pool.map(function, items)
@@ -138,7 +136,7 @@ class FolderImages:
 
 
 def find_images(root: Path) -> list[Path]:
-    """The files below `root` with an ending of `IMAGE_ENDINGS`, sorted; hidden ones are left out."""
+    """The files below `root` with an ending of `IMAGE_ENDINGS`, sorted, without hidden ones."""
     if not root.is_dir():
         raise UserError(
             f"--data-dir {root} is not a directory: with --dataset folder it names the images'."
@@ -158,7 +156,8 @@ def find_images(root: Path) -> list[Path]:
     if not files:
         raise UserError(
             f"--data-dir {root} holds no image files: it and its sub-folders are searched for "
-            + ", ".join(sorted(IMAGE_ENDINGS)) + "."
+            + ", ".join(sorted(IMAGE_ENDINGS))
+            + "."
         )
     return sorted(files)
 

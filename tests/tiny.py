@@ -1,0 +1,26 @@
+"""Networks of a few hundred weights on 16-pixel digits: what most tests train."""
+
+from typing import Any
+
+from tests.commands import as_options
+from vaegan.config import Config
+from vaegan.recipes import recipe_config
+
+TINY: dict[str, Any] = {
+    "image_size": 16,
+    "latent_size": 6,
+    "encoder_widths": (4, 8),
+    "encoder_hidden": 12,
+    "decoder_widths": (8, 8, 4),
+    "discriminator_stem": 4,
+    "discriminator_widths": (6, 8),
+    "discriminator_hidden": 10,
+    "batch_size": 8,
+    "tracker": "none",
+}
+TINY_OPTIONS = as_options(**TINY)
+
+
+def tiny_config(**settings: Any) -> Config:
+    """The default recipe on tiny networks, with some settings changed."""
+    return recipe_config("default", **{**TINY, **settings})
