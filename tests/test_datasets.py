@@ -115,3 +115,13 @@ def test_without_network_and_files_one_sentence_says_what_to_do(
     assert "downloading it failed" in sentence
     assert "put its files into data/" in sentence
     assert not (tmp_path / "runs").exists(), "nothing is begun"
+
+
+@pytest.mark.parametrize("name", ["folder", "mnist"])
+def test_an_unreadable_data_folder_is_said_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: DatasetName
+) -> None:
+    # Permissions mean nothing to root, as whom tests may run.
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UserError, match="cannot be read: ask for permission"):
+        load_source(DataConfig(dataset=name, data_dir=str(tmp_path)))

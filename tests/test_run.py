@@ -201,9 +201,10 @@ def test_a_folder_of_mixed_images_trains_and_its_bad_files_are_skipped(
     assert refused.returncode == 2
     assert "1 of 13 files in in cannot be read as images: 1/broken.png" in refused.stderr
     assert not (tmp_path / "out").exists()
-    said = succeeded(train(*options, "--output-dir", "out", "--bad-images", "skip"))
+    streamed = ["--bad-images", "skip", "--placement", "stream", "--workers", "1"]
+    said = succeeded(train(*options, "--output-dir", "out", *streamed))
     assert "1 of 13 files" in said
-    assert "12 images of 3 classes, 16x16x3" in said
+    assert "12 images of 3 classes, 16x16x3, kept on: stream" in said
     assert (tmp_path / "out/ckpt.pt").exists()
 
 

@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
     """The command with every setting in place; `UserError` or exit code 2 for a bad option."""
     resume, config_file = "--resume" in arguments, _given(arguments, "config")
+    if resume and config_file is not None:
+        raise UserError("--resume and --config are both given: a resumed run keeps its config.")
     stored = None
     if resume:
         stored = RunFolder(Path(_output_dir(arguments)).expanduser()).read_config()

@@ -1,6 +1,7 @@
 """The loop: fetch a batch, take a step, and every so often log, draw and save. No maths here."""
 
 import math
+import os
 import resource
 import sys
 import textwrap
@@ -60,7 +61,7 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
 def build_accelerator(*, cpu: bool = False) -> Accelerator:
     """The devices, processes and precision that `accelerate launch` was told of."""
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             cpu=cpu,
             # Batch norm's statistics stay each process's own during training: broadcasting them
             # in place at every forward would invalidate the graphs of the forwards before.
@@ -69,6 +70,13 @@ def build_accelerator(*, cpu: bool = False) -> Accelerator:
     except ValueError as error:  # a precision, say, that the device does not have
         reason = " ".join(str(error).split())
         raise UserError(f"accelerate cannot start as it was told: {reason}") from None
+    if accelerator.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        # Launchers set one thread where nobody asked for a number: meant for data loading beside
+        # GPUs, and most of the machine idle where the CPU itself trains.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, (cores or 1) // local_processes))
+    return accelerator
 
 
 def load_preview(config: Config, source: ImageSource, needed: bool) -> Tensor | None:
@@ -291,14 +299,15 @@ class Trainer:
     def _summary(self, source: ImageSource) -> str:
         data, counts = self.config.data, self.learner.bare.by_name()
         parameters = ", ".join(f"{name} {count_parameters(m):,}" for name, m in counts.items())
+        threads = f" with {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         classes = f" of {len(source.class_names)} classes" if source.class_names else ""
         return (
             f"{self.config.model} on {data.dataset}: {len(source):,} images{classes}, "
             f"{data.image_size}x{data.image_size}x{data.channels}, kept on: "
             f"{self.loader.placement}.\n"
             f"Parameters: {parameters}.\n"
-            f"{self.accelerator.num_processes} process(es) on {self.device}, mixed precision "
-            f"{self.accelerator.mixed_precision}, channels last; {self.stop:,} steps of "
+            f"{self.accelerator.num_processes} process(es) on {self.device}{threads}, mixed "
+            f"precision {self.accelerator.mixed_precision}, channels last; {self.stop:,} steps of "
             f"{self.global_batch} images into {self.folder.root}."
         )
 

@@ -1,5 +1,6 @@
 """The data sets by name: found where they lie, downloaded through torchvision where they do not."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -58,6 +59,8 @@ def load_source(
     be downloaded, or is damaged.
     """
     root = Path(data.data_dir).expanduser()
+    if root.exists() and not os.access(root, os.R_OK | os.X_OK):
+        raise UserError(f"--data-dir {root} cannot be read: ask for permission, or name another.")
     if data.dataset == "folder":
         return FolderImages(
             root,
