@@ -31,8 +31,8 @@ def train_in_float64(config: Config, folder: Path) -> None:
     """Take `STEPS` steps as one of however many processes; save gradients and weights by rank."""
     from vaegan.data import BatchOrder, Loader, load_source
     from vaegan.learner import Learner
+    from vaegan.processes import build_accelerator
     from vaegan.randomness import BatchNoise
-    from vaegan.trainer import build_accelerator
 
     torch.set_default_dtype(torch.float64)
     accelerator = build_accelerator(cpu=True)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from vaegan.learner import Learner
+from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
-from vaegan.trainer import build_accelerator
 
 pytestmark = [
     pytest.mark.gpu,

@@ -79,3 +79,12 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path)
             f"The {name}'s weights in {origin} do not fit the config beside them: the file is "
             "damaged or was put together from two."
         ) from None
+
+
+def on_host(tree: Any) -> Any:
+    """A copy of a state dict in host memory, which the next step does not change."""
+    if isinstance(tree, Tensor):
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, dict):
+        return {key: on_host(value) for key, value in tree.items()}
+    return [on_host(value) for value in tree] if isinstance(tree, list) else tree

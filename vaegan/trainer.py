@@ -1,36 +1,32 @@
 """The loop: fetch a batch, take a step, and every so often log, draw and save. No maths here."""
 
 import math
-import os
-import resource
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import accelerate
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 from tqdm import tqdm
 
 import vaegan
-from vaegan.checkpoint import INFERENCE_FORMAT, RESUME_FORMAT, write_file
+from vaegan.background import BackgroundWriter
+from vaegan.checkpoint import INFERENCE_FORMAT, RESUME_FORMAT, on_host, write_file
 from vaegan.config import Config
 from vaegan.data import BatchOrder, ImageSource, Loader, load_source
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
 from vaegan.learner import Learner
+from vaegan.measures import Clock, Meter, peak_memory_mib
 from vaegan.networks import count_parameters
 from vaegan.pictures import reconstruction_grid, sample_grid, save_png
+from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
 from vaegan.run_folder import RunFolder
 from vaegan.tracking import build_tracker
-from vaegan.update import Metrics
 
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
 LOSSES = ("loss/prior", "loss/similarity", "loss/gan")
@@ -56,27 +52,6 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
         Trainer(config, folder, accelerator, source, preview, say, resume=resume).fit()
     finally:
         accelerator.end_training()
-
-
-def build_accelerator(*, cpu: bool = False) -> Accelerator:
-    """The devices, processes and precision that `accelerate launch` was told of."""
-    try:
-        accelerator = Accelerator(
-            cpu=cpu,
-            # Batch norm's statistics stay each process's own during training: broadcasting them
-            # in place at every forward would invalidate the graphs of the forwards before.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-    except ValueError as error:  # a precision, say, that the device does not have
-        reason = " ".join(str(error).split())
-        raise UserError(f"accelerate cannot start as it was told: {reason}") from None
-    if accelerator.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        # Launchers set one thread where nobody asked for a number: meant for data loading beside
-        # GPUs, and most of the machine idle where the CPU itself trains.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, (cores or 1) // local_processes))
-    return accelerator
 
 
 def load_preview(config: Config, source: ImageSource, needed: bool) -> Tensor | None:
@@ -237,7 +212,7 @@ class Trainer:
             "config": config,
             "step": step,
             "global_batch": self.global_batch,
-            **_on_host(self.learner.state_dict()),
+            **on_host(self.learner.state_dict()),
         }
         inference = {
             "config": config,
@@ -310,86 +285,3 @@ class Trainer:
             f"precision {self.accelerator.mixed_precision}, channels last; {self.stop:,} steps of "
             f"{self.global_batch} images into {self.folder.root}."
         )
-
-
-class Meter:
-    """Running sums of the metrics, on the device until they are asked for."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.sums: Tensor | None = None
-        self.count = 0
-
-    def add(self, metrics: Metrics) -> None:
-        self.names = list(metrics)
-        values = torch.stack([value.float() for value in metrics.values()])
-        self.sums = values if self.sums is None else self.sums + values
-        self.count += 1
-
-    def fetch(self, mean_over_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """The means since the last fetch, over steps and processes; waits for the device."""
-        assert self.sums is not None
-        means = mean_over_ranks(self.sums / self.count).tolist()
-        self.sums, self.count = None, 0
-        return dict(zip(self.names, means, strict=True))
-
-
-class Clock:
-    """Images per second of training, without the pauses for pictures and checkpoints."""
-
-    def __init__(self, step: int, global_batch: int) -> None:
-        self.global_batch = global_batch
-        self.step, self.since, self.pause = step, time.perf_counter(), 0.0
-
-    def images_per_second(self, step: int) -> float:
-        """The rate since the last call."""
-        now = time.perf_counter()
-        seconds = max(now - self.since - self.pause, 1e-9)
-        rate = (step - self.step) * self.global_batch / seconds
-        self.step, self.since, self.pause = step, now, 0.0
-        return rate
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.pause += time.perf_counter() - begin
-
-
-class BackgroundWriter:
-    """Writes files in order in a thread of its own, so that training does not wait for the disk.
-
-    A file that cannot be written is said once each time, and training goes on.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="vaegan-writer")
-
-    def submit(self, function: Callable[..., object], *arguments: Any) -> None:
-        self.pool.submit(function, *arguments).add_done_callback(self._report)
-
-    def close(self) -> None:
-        """Wait until everything is written."""
-        self.pool.shutdown()
-
-    def _report(self, done: "Future[object]") -> None:
-        if error := done.exception():
-            self.say(f"A file of the run could not be written ({error}); training goes on.")
-
-
-def peak_memory_mib(device: torch.device) -> float:
-    """The most memory this process has held so far: on the GPU, or in all on the CPU, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def _on_host(tree: Any) -> Any:
-    """A copy of a state dict in host memory, which the next step does not change."""
-    if isinstance(tree, Tensor):
-        return tree.detach().to("cpu", copy=True)
-    if isinstance(tree, dict):
-        return {key: _on_host(value) for key, value in tree.items()}
-    return [_on_host(value) for value in tree] if isinstance(tree, list) else tree
