@@ -76,7 +76,11 @@ def test_command_works(command: str, data: Path) -> None:
         words[words.index("--epochs") + 1] = "1"
         words += ["--tracker", "none"]
     elif "--dry-run" not in words:
-        words += [*SMALL, "--max-steps", "2"]
+        words += SMALL
+        if "--max-steps" in words:
+            words[words.index("--max-steps") + 1] = "2"
+        else:
+            words += ["--max-steps", "2"]
     result = run_command(words, data, ACCELERATE_USE_CPU="true", PATH=os.environ["PATH"])
     assert result.returncode == 0, result.stderr[-3000:]
     if "bf16" in words:

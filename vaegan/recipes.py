@@ -25,7 +25,7 @@ DATASET_DEFAULTS: dict[DatasetName, Settings] = {
     "mnist5k": {
         "image_size": 32,
         "channels": 1,
-        "epochs": 14,
+        "epochs": 12,
         # A run of minutes on a laptop: something to look at from the start.
         "sample_every": 50,
         "checkpoint_every": 250,
