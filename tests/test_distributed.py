@@ -16,7 +16,11 @@ from vaegan.config import Config
 WORLD, STEPS = 2, 6
 
 # Norms without batch statistics: with batch norm the union of two batches is another batch.
-SETTINGS = {"norm": "group", "discriminator_norm": "group", "batch_size": 8 // WORLD}
+SETTINGS: dict[str, Any] = {
+    "norm": "group",
+    "discriminator_norm": "group",
+    "batch_size": 8 // WORLD,
+}
 
 
 def two_processes() -> list[str]:
@@ -60,13 +64,13 @@ def train_in_float64(config: Config, folder: Path) -> None:
 def test_two_processes_equal_one_on_the_union_batch(
     case: str, accelerate_launch: Command, tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {
-        "balanced": {**SETTINGS},
+    cases: dict[str, dict[str, Any]] = {
+        "balanced": SETTINGS,
         # A narrow gate, so that it closes: every rank has to decide the same.
         "gated": {**SETTINGS, "gamma_mode": "fixed", "gate": True, "gate_margin": 0.005},
         "batch norm": {"batch_size": 8 // WORLD},
-    }[case]
-    config = tiny_config(**settings)
+    }
+    config = tiny_config(**cases[case])
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     result = accelerate_launch(__file__, str(tmp_path), flags=two_processes())
     assert result.returncode == 0, result.stderr[-3000:]
