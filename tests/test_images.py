@@ -72,8 +72,9 @@ def test_any_aspect_becomes_its_middle_square(tmp_path: Path, size: tuple[int, i
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     picture.paste((255, 0, 0), (left, top, left + side, top + side))
     picture.save(tmp_path / "p.png")
-    # The resampling filter reaches a little beyond the square.
-    assert (as_array(tmp_path / "p.png")[2:-2, 2:-2] == [255, 0, 0]).all()
+    # The resampling filter reaches a little beyond the square, and rings.
+    inner = as_array(tmp_path / "p.png")[3:-3, 3:-3]
+    assert np.abs(inner - [255, 0, 0]).max() <= 4
 
 
 def test_orientation_of_cameras_is_followed(tmp_path: Path) -> None:

@@ -63,7 +63,10 @@ def test_wandb_records_offline_and_says_how_to_sync(
     rows = wandb_history(tmp_path / "out")
     numbers = {row["step"]: row for row in rows if "loss/prior" in row}
     assert numbers.keys() == {2, 4}
-    logged = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").open()]
+    lines = (tmp_path / "out/metrics.jsonl").read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+        json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()
+    ]
     assert numbers[4]["loss/prior"] == pytest.approx(logged[-1]["loss/prior"])
     assert numbers[4]["images_seen"] == 4 * 8
     pictures = [row for row in rows if any(key.startswith("samples") for key in row)]

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from vaegan.data.images import to_uint8
 
@@ -21,7 +20,12 @@ SMALLEST_SIDE = 512  # pixels; grids of small images are enlarged by a whole fac
 def sample_grid(images: Tensor, columns: int = GRID_COLUMNS) -> Tensor:
     """Images [N,C,S,S] in [-1, 1] side by side: uint8 [3,H,W]."""
     rgb = to_uint8(images.cpu()).expand(-1, 3, -1, -1)
-    return make_grid(rgb, nrow=columns, padding=1, pad_value=128)
+    rows, pitch = -(-len(rgb) // columns), rgb.shape[-1] + 1  # a grey line of one pixel between
+    grid = torch.full((3, rows * pitch + 1, columns * pitch + 1), 128, dtype=torch.uint8)
+    for index, image in enumerate(rgb):
+        top, left = (place * pitch + 1 for place in divmod(index, columns))
+        grid[:, top : top + pitch - 1, left : left + pitch - 1] = image
+    return grid
 
 
 def reconstruction_grid(x: Tensor, x_rec: Tensor, columns: int = GRID_COLUMNS) -> Tensor:

