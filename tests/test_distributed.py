@@ -69,7 +69,7 @@ def train_in_float64(folder: Path) -> None:
         parameters = [p for m in learner.bare.by_name().values() for p in m.parameters()]
         flat: dict[str, list[torch.Tensor]] = {
             "gradients": [p.grad for p in parameters if p.grad is not None],
-            "weights": parameters,
+            "weights": [p.detach() for p in parameters],
         }
         result = {key: torch.cat([t.detach().flatten() for t in ts]) for key, ts in flat.items()}
         gates = {key: value for key, value in metrics.items() if key.startswith("gate/")}

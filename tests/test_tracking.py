@@ -65,8 +65,6 @@ def test_wandb_records_offline_and_says_how_to_sync(
     assert numbers.keys() == {2, 4}
     lines = (tmp_path / "out/metrics.jsonl").read_text().splitlines()
     logged = [json.loads(line) for line in lines]
-        json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()
-    ]
     assert numbers[4]["loss/prior"] == pytest.approx(logged[-1]["loss/prior"])
     assert numbers[4]["images_seen"] == 4 * 8
     pictures = [row for row in rows if any(key.startswith("samples") for key in row)]
