@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.commands import Command
 from tests.dataset_files import write_cifar, write_idx
+from vaegan.cli import main
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import datasets, load_source
 from vaegan.data.formats import read_cifar_batch, read_idx
@@ -102,18 +102,23 @@ def test_a_damaged_idx_file_is_named(tmp_path: Path, damage: str) -> None:
         read_idx(path)
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
 def test_without_network_and_files_one_sentence_says_what_to_do(
-    train: Command, tmp_path: Path, name: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     # A proxy that refuses every connection is what no network looks like, at once.
-    refused = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    result = train("--dataset", name, "--tracker", "none", **refused)
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr
-    [sentence] = [line for line in result.stderr.splitlines() if "error:" in line]
-    assert "downloading it failed" in sentence
-    assert "put its files into data/" in sentence
+    for scheme in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(scheme, "http://127.0.0.1:9")
+    monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path)
+    assert main(["--dataset", name, "--tracker", "none"]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(said) == 1
+    assert "downloading it failed" in said[0]
+    assert "put its files into data/" in said[0]
     assert not (tmp_path / "runs").exists(), "nothing is begun"
 
 

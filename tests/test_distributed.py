@@ -118,7 +118,7 @@ def test_a_run_of_two_processes_writes_one_folder_and_resumes(
     assert environment["processes"] == WORLD
     # On one process the same global batch has to be asked for.
     resume = [str(ROOT / "launch/train.py"), *folder, "--resume", "--max-steps", "6"]
-    refused = accelerate_launch(*resume, flags=["--cpu", "--quiet"])
+    refused = run_command([sys.executable, *resume], tmp_path, **variables)
     assert refused.returncode != 0
     assert "had 16 images per step over all processes, and now there are 8" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation.fid import RGBImages, frechet_inception_distance, main
 from tests.commands import ROOT, run_command
 from tests.tiny import TINY_OPTIONS
 
@@ -42,13 +43,18 @@ def test_without_network_and_weights_one_sentence_says_which_file_to_bring(
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_one_sentence(
-    run_folder: Path, arguments: list[str], sentence: str
+    run_folder: Path,
+    arguments: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = [sys.executable, str(ROOT / "evaluation/fid.py"), *arguments]
-    result = run_command(command, run_folder)
-    assert result.returncode == 2
-    assert sentence in result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.chdir(run_folder)
+    monkeypatch.setattr("sys.argv", ["fid.py", *arguments])
+    assert main() == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith("fid.py: error: ")
+    assert sentence in said
 
 
 def test_fid_is_the_frechet_distance_of_inceptions_features(
@@ -60,8 +66,6 @@ def test_fid_is_the_frechet_distance_of_inceptions_features(
     (A A^T B B^T)^(1/2) is the sum of the singular values of A^T B: no matrix root is taken.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    from evaluation.fid import RGBImages, frechet_inception_distance
 
     torch.manual_seed(0)
     weights = tmp_path / "random-inception.pth"

@@ -10,7 +10,7 @@ import torch
 
 from tests.commands import Command
 from tests.tiny import TINY_OPTIONS, tiny_config
-from vaegan.tracking import Guarded, NoTracker, build_tracker, check_tracker
+from vaegan.tracking import Guarded, NoTracker, _why_offline, build_tracker, check_tracker
 
 RUN = [*TINY_OPTIONS, "--max-steps", "4", "--log-every", "2", "--output-dir", "out"]
 
@@ -46,19 +46,35 @@ def wandb_history(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("reason", ["no login", "no network"])
-def test_wandb_records_offline_and_says_how_to_sync(
-    train: Command, tmp_path: Path, reason: str
-) -> None:
-    variables = {
-        "no login": {},
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({}, "no login found"),
         # A login, and a server that nobody answers for.
-        "no network": {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"},
-    }[reason]
-    result = train(*RUN, "--tracker", "wandb", **variables)
+        (
+            {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"},
+            "127.0.0.1 cannot be reached",
+        ),
+    ],
+)
+def test_why_wandb_goes_offline_is_known_without_asking_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], reason: str
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert reason in str(_why_offline())
+
+
+def test_wandb_without_a_network_records_offline_and_says_how_to_sync(
+    train: Command, tmp_path: Path
+) -> None:
+    gone = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    result = train(*RUN, "--tracker", "wandb", **gone)
     assert result.returncode == 0, result.stderr[-3000:]
-    expected = {"no login": "no login found", "no network": "127.0.0.1 cannot be reached"}[reason]
-    assert f"W&B records offline ({expected}" in result.stderr
+    assert "W&B records offline (127.0.0.1 cannot be reached)" in result.stderr
     assert "wandb sync out/wandb/offline-run-*" in result.stderr
     rows = wandb_history(tmp_path / "out")
     numbers = {row["step"]: row for row in rows if "loss/prior" in row}
