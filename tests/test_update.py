@@ -76,6 +76,15 @@ def inputs(config: Config, seed: int = 1) -> tuple[Networks, Tensor, Noise]:
     return networks, torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise
 
 
+def assert_each_gradient_is_its_own_losses(config: Config) -> None:
+    networks, x, noise = inputs(config)
+    expected = reference_gradients(networks, config, x, noise, config.objective.gamma)
+    VAEGANUpdate(networks, config.objective)(x, noise)
+    for name, module in networks.by_name().items():
+        found = [p.grad for p in module.parameters()]
+        assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
+
+
 CASES = list(
     itertools.product(
         ["both", "samples", "reconstructions"],
@@ -102,12 +111,7 @@ def test_gradients_are_those_of_each_networks_own_loss(
         gamma=0.3,
         beta=1.7,
     )
-    networks, x, noise = inputs(config)
-    expected = reference_gradients(networks, config, x, noise, gamma=0.3)
-    VAEGANUpdate(networks, config.objective)(x, noise)
-    for name, module in networks.by_name().items():
-        found = [p.grad for p in module.parameters()]
-        assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
+    assert_each_gradient_is_its_own_losses(config)
 
 
 @pytest.mark.parametrize("layer", [1, 2])
@@ -116,12 +120,7 @@ def test_gradients_are_right_for_every_layer_l(float64: None, layer: int, point:
     config = tiny_config(
         similarity_layer=layer, similarity_point=point, gamma_mode="fixed", gamma=0.3
     )
-    networks, x, noise = inputs(config)
-    expected = reference_gradients(networks, config, x, noise, gamma=0.3)
-    VAEGANUpdate(networks, config.objective)(x, noise)
-    for name, module in networks.by_name().items():
-        found = [p.grad for p in module.parameters()]
-        assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
+    assert_each_gradient_is_its_own_losses(config)
 
 
 def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(float64: None) -> None:
