@@ -127,7 +127,7 @@ class Trainer:
 
     def fit(self) -> None:
         """Train to the last step."""
-        run, step = self.config.run, self.start
+        run = self.config.run
         batches = self.loader.steps(self.start, self.stop)
         if self.start == 0:
             self._draw(0)
@@ -146,7 +146,6 @@ class Trainer:
                     with self.clock.paused():
                         self._save(step)
         if self.main:
-            self.writer.submit(self.folder.draw)
             self.writer.close()
             self.tracker.finish()
         self.say(
