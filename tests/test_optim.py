@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from tests.tiny import tiny_config
 from vaegan.config import OptimConfig
-from vaegan.ema import EMA
+from vaegan.ema import EMA, newest_weight
 from vaegan.learner import Learner
 from vaegan.optim import lr_factor
 from vaegan.randomness import BatchNoise
@@ -63,22 +63,24 @@ def test_learning_rates_are_the_networks_own() -> None:
         lr_decay_steps=10,
     )
     learner.step(x, noise(5), 5)
-    rates = learner.learning_rates()
+    rates = learner.learning_rates
     assert rates["encoder"] == rates["decoder"] == pytest.approx(5e-4)
     assert rates["discriminator"] == pytest.approx(5e-6)
 
 
-def test_ema_is_the_running_average_of_weights_and_statistics() -> None:
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_ema_is_the_running_average_of_weights_and_statistics(where: str) -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
-    average = EMA(network, decay=0.9)
+    average = EMA(network)
     expected = {k: v.clone() for k, v in network.state_dict().items()}
     for step in range(200):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.normal_()
         network(torch.randn(5, 3) + 1)
-        average.update(network, step)
+        weight = newest_weight(0.9, step)
+        average.update(network, weight if where == "host" else torch.tensor(weight))
         decay = min(0.9, (1 + step) / (10 + step))
         for name, value in network.state_dict().items():
             kept = decay * expected[name] + (1 - decay) * value

@@ -23,11 +23,13 @@ from vaegan.errors import UserError
 from vaegan.recipes import recipe_config
 from vaegan.run_folder import RunFolder, read_config
 
-# What may differ between a run and its resumption: nothing that changes what is learned.
+# What may differ between a run and its resumption: nothing that changes what is learned, but for
+# the rounding of its arithmetic.
 MAY_CHANGE = frozenset(
     {
         *("epochs", "max_steps", "batch_size"),
         *("output_dir", "data_dir", "placement", "workers"),
+        *("precision", "compile", "discriminator_passes", "profile"),
         *("tracker", "project"),
         *("log_every", "sample_every", "checkpoint_every", "keep_last"),
     }

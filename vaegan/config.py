@@ -19,6 +19,7 @@ DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "folder"]
 ModelName = Literal["vaegan"]
 RecipeName = Literal["default", "larsen2016", "seed"]
 Norm = Literal["batch", "group", "none"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def _check(ok: bool, option: str, value: object, allowed: str) -> None:
@@ -216,6 +217,21 @@ class RunConfig:
     """Visits of each training image; parts of an epoch are allowed."""
     max_steps: int | None = None
     """Train for exactly this many steps instead; --epochs then has no effect."""
+    precision: Precision = "auto"
+    """Number format of convolutions and matrix products; weights, losses and statistics stay
+    float32. auto takes what accelerate was told, or else bf16 where the hardware is fast at it
+    (GPUs that have it, CPUs with AMX) and fp32 elsewhere."""
+    compile: Literal["none", "graph", "inductor"] = "none"
+    """graph records the whole step as one CUDA graph, so that small batches do not wait for the
+    host; inductor compiles the three networks' update as one program (minutes at the start), and
+    on a GPU records that as a graph too."""
+    discriminator_passes: Literal["separate", "joint"] = "separate"
+    """Judge real, reconstructed and sampled images one kind after the other, or in one pass with
+    the same result (norms still see each kind apart): a sixth more arithmetic, in fewer and
+    larger pieces."""
+    profile: bool = False
+    """Write a torch profiler trace of a few early steps into the run folder, and print where the
+    time went."""
     seed: int = 0
     """Seed of the weights, the order of the images and the noise."""
     output_dir: str = ""

@@ -10,26 +10,35 @@ class EMA:
     """`module`: a copy of a network whose weights follow the trained one's, averaged.
 
     Running statistics of batch norm are averaged alongside, so that they belong to the averaged
-    weights. Early on the decay is (1 + n) / (10 + n) after n updates, so that the random first
-    weights are soon forgotten.
+    weights.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, network: nn.Module) -> None:
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: nn.Module, num_updates: int) -> None:
-        """Move towards `network` after its update number `num_updates`, counted from 0."""
-        decay = min(self.decay, (1 + num_updates) / (10 + num_updates))
+    def update(self, network: nn.Module, weight: float | Tensor) -> None:
+        """Move by `weight` of the way towards `network`; a scalar on the device, or a number."""
         averaged, current = _tensors(self.module), _tensors(network)
         floating = [i for i, tensor in enumerate(averaged) if tensor.is_floating_point()]
-        torch._foreach_lerp_(
-            [averaged[i] for i in floating], [current[i] for i in floating], 1 - decay
-        )
-        for mine, theirs in zip(averaged, current, strict=True):
-            if not mine.is_floating_point():  # batch norm's count of batches
-                mine.copy_(theirs)
+        mine, theirs = [averaged[i] for i in floating], [current[i] for i in floating]
+        if isinstance(weight, Tensor):  # torch's lerp of lists takes numbers only
+            steps = torch._foreach_sub(theirs, mine)
+            torch._foreach_mul_(steps, weight)
+            torch._foreach_add_(mine, steps)
+        else:
+            torch._foreach_lerp_(mine, theirs, weight)
+        for ours, other in zip(averaged, current, strict=True):
+            if not ours.is_floating_point():  # batch norm's count of batches
+                ours.copy_(other)
+
+
+def newest_weight(decay: float, num_updates: int) -> float:
+    """The newest weights' share in the average after `num_updates` earlier updates.
+
+    Early on the decay is (1 + n) / (10 + n), so that the random first weights are soon forgotten.
+    """
+    return 1 - min(decay, (1 + num_updates) / (10 + num_updates))
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

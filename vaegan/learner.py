@@ -1,10 +1,13 @@
 """One training step of all three networks: gradients, gate, optimiser, averages.
 
 This is the very step that the trainer runs and that the benchmarks time. Nothing in it makes the
-host wait for the device, but fp16 with RMSProp, whose overflow check is torch's.
+host wait for the device, but fp16 with RMSProp, whose overflow check is torch's. What changes
+from step to step (learning rates, the averages' weight) lies on the device, so that the step can
+be recorded and replayed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from shutil import which
 from typing import Any
 
 import torch
@@ -13,20 +16,32 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vaegan.config import Config
-from vaegan.ema import EMA
+from vaegan.ema import EMA, newest_weight
+from vaegan.errors import UserError
 from vaegan.networks import Networks, build_networks
-from vaegan.optim import build_optimizer, equilibrium_gate, gated_step, set_learning_rates
+from vaegan.optim import (
+    build_optimizer,
+    equilibrium_gate,
+    gated_step,
+    load_optimizer,
+    place_learning_rates,
+    set_learning_rates,
+)
 from vaegan.randomness import Purpose, generator
 from vaegan.update import Metrics, Noise, VAEGANUpdate
+
+Step = Callable[[Tensor, Noise], Metrics]
 
 
 class Learner:
     """Networks, their averages and their optimiser, placed and wrapped by `accelerator`.
 
-    The first weights follow from `config.run.seed` and are the same on every process.
+    The first weights follow from `config.run.seed` and are the same on every process. Raises
+    `UserError` where `--compile` cannot apply.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
+        check_compile(config, accelerator)
         self.config, self.accelerator = config, accelerator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.run.seed, Purpose.WEIGHTS).initial_seed())
@@ -35,29 +50,43 @@ class Learner:
             # Convolutions are faster with the channels innermost, on CPUs and GPUs alike.
             module.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bare = bare
-        self.ema = {
-            "encoder": EMA(bare.encoder, config.optim.ema_decay),
-            "decoder": EMA(bare.decoder, config.optim.ema_decay),
-        }
+        self.ema = {"encoder": EMA(bare.encoder), "decoder": EMA(bare.decoder)}
+        self.ema_weight: float | Tensor = (
+            torch.zeros((), device=self.device) if self.device.type == "cuda" else 0.0
+        )
         encoder, decoder, discriminator, self.optimizer = accelerator.prepare(
             bare.encoder, bare.decoder, bare.discriminator, build_optimizer(bare, config.optim)
         )
         self.update = VAEGANUpdate(
             Networks(encoder, decoder, discriminator),
             config.objective,
+            joint=config.run.discriminator_passes == "joint",
             scale=accelerator.scaler.scale if accelerator.scaler is not None else _unscaled,
             mean_over_ranks=self.mean_over_ranks,
         )
+        place_learning_rates(self.optimizer)
+        self.learning_rates: dict[str, float] = {}
+        self._gradients, self._advance = self._compiled(config.run.compile)
 
     def step(self, x: Tensor, noise: Noise, step: int) -> Metrics:
         """Train on `x` [B,C,S,S] in [-1, 1] as update number `step`, counted from 0.
 
         Returns detached scalars on the device.
         """
+        optim = self.config.optim
+        self.learning_rates = set_learning_rates(self.optimizer, step, optim)
+        weight = newest_weight(optim.ema_decay, step)
+        if isinstance(self.ema_weight, Tensor):
+            self.ema_weight.fill_(weight)
+        else:
+            self.ema_weight = weight
+        return self._advance(x.contiguous(memory_format=torch.channels_last), noise)
+
+    def _advance_eagerly(self, x: Tensor, noise: Noise) -> Metrics:
+        """The part of a step that runs on the device alone."""
         optimizer, config = self.optimizer, self.config
-        set_learning_rates(optimizer, step, config.optim)
         optimizer.zero_grad()
-        metrics = self.update(x.contiguous(memory_format=torch.channels_last), noise)
+        metrics = self._gradients(x, noise)
         self.accelerator.unscale_gradients(optimizer)
         metrics |= self._clip_and_measure()
         if config.objective.gate:
@@ -70,8 +99,22 @@ class Learner:
         else:
             optimizer.step()
         for name, average in self.ema.items():
-            average.update(self.bare.by_name()[name], step)
+            average.update(self.bare.by_name()[name], self.ema_weight)
         return metrics
+
+    def _compiled(self, mode: str) -> tuple[Step, Step]:
+        """How gradients are computed, and how a step advances: what `--compile` asks for."""
+        gradients: Step = self.update
+        advance: Step = self._advance_eagerly
+        if mode == "inductor":
+            from vaegan.compiled import CompiledUpdate
+
+            gradients = CompiledUpdate(self.update)
+        if mode != "none" and self.device.type == "cuda":
+            from vaegan.graphs import GraphedStep
+
+            advance = GraphedStep(advance)
+        return gradients, advance
 
     @property
     def device(self) -> torch.device:
@@ -84,9 +127,6 @@ class Learner:
         values = values.clone()
         torch.distributed.all_reduce(values)
         return values / self.accelerator.num_processes
-
-    def learning_rates(self) -> dict[str, float]:
-        return {group["name"]: group["lr"] for group in self.optimizer.param_groups}
 
     def _clip_and_measure(self) -> Metrics:
         """Each network's gradient norm, before its clipping."""
@@ -123,7 +163,7 @@ class Learner:
             module.load_state_dict(state["networks"][name])
         for name, average in self.ema.items():
             average.module.load_state_dict(state["ema"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.update.balance is not None:
             self.update.balance.state.copy_(state["balance"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
@@ -132,3 +172,32 @@ class Learner:
 
 def _unscaled(loss: Tensor) -> Tensor:
     return loss
+
+
+def check_compile(config: Config, accelerator: Accelerator) -> None:
+    """Raise `UserError` if `--compile` cannot apply to this device, precision or launch."""
+    mode, cuda = config.run.compile, accelerator.device.type == "cuda"
+    if mode == "none":
+        return
+    if mode == "graph" and not cuda:
+        raise UserError(
+            "--compile graph records a CUDA graph, and this run is on the CPU, where there is "
+            "nothing to gain: leave --compile out."
+        )
+    if accelerator.num_processes > 1:
+        raise UserError(
+            f"--compile {mode} works in one process, and there are {accelerator.num_processes}: "
+            "leave it out; with larger batches it gains little."
+        )
+    if accelerator.mixed_precision == "fp16" and (
+        mode == "inductor" or config.optim.optimizer == "rmsprop"
+    ):
+        raise UserError(
+            f"--compile {mode} with fp16 and {config.optim.optimizer} is not possible, since the "
+            "loss scale is read on the host: use --precision bf16."
+        )
+    if mode == "inductor" and not cuda and not any(map(which, ("c++", "g++", "clang++"))):
+        raise UserError(
+            "--compile inductor needs a C++ compiler on a CPU, and none is installed: install "
+            "g++, or leave --compile out."
+        )

@@ -86,7 +86,11 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [B,C,S,S] -> Judgement(features [B,F] at layer l, logit [B]); no sigmoid inside."""
+    """x [B,C,S,S] -> Judgement(features [B,F] at layer l, logit [B]); no sigmoid inside.
+
+    With `parts=k` the batch is k equal batches behind one another, judged as if each came alone:
+    batch norm takes the statistics of each, the other layers meet them all at once.
+    """
 
     def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
         super().__init__()
@@ -107,17 +111,20 @@ class Discriminator(nn.Module):
         self.at_convolution = network.similarity_point == "convolution"
         _initialise(self)
 
-    def forward(self, x: Tensor) -> Judgement:
+    def forward(self, x: Tensor, parts: int = 1) -> Judgement:
         h, features = self.stem(x), None
         for index, stage in enumerate(self.stages):
             convolution, *rest = stage.children()
             h = convolved = convolution(h)
             for layer in rest:
-                h = layer(h)
+                h = _in_parts(layer, h, parts)
             if index == self.similarity_stage:
                 features = convolved if self.at_convolution else h
         assert features is not None
-        return Judgement(features.flatten(1), self.logit(self.hidden(h.flatten(1))).squeeze(1))
+        h = h.flatten(1)
+        for layer in self.hidden.children():
+            h = _in_parts(layer, h, parts)
+        return Judgement(features.flatten(1), self.logit(h).squeeze(1))
 
 
 @dataclass(frozen=True)
@@ -177,6 +184,13 @@ def _norm(norm: Norm, width: int, network: NetworkConfig, *, spatial: bool) -> S
         return (nn.GroupNorm(groups if width > groups else 1, width),)
     kind = nn.BatchNorm2d if spatial else nn.BatchNorm1d
     return (kind(width, momentum=network.batch_norm_momentum),)
+
+
+def _in_parts(layer: nn.Module, h: Tensor, parts: int) -> Tensor:
+    """`layer(h)`, where batch norm meets each of `parts` equal parts of the batch alone."""
+    if parts == 1 or not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        return layer(h)
+    return torch.cat([layer(part) for part in h.chunk(parts)])
 
 
 def _activation(network: NetworkConfig) -> nn.Module:

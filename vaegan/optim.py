@@ -7,6 +7,7 @@ networks of one update.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ def build_optimizer(networks: Networks, config: OptimConfig) -> Optimizer:
         {"name": name, "params": list(module.parameters()), "lr": base_lr(name, config)}
         for name, module in networks.by_name().items()
     ]
+    # Steps are then counted on the device, which a CUDA graph needs and which costs nothing.
+    capturable = next(networks.decoder.parameters()).is_cuda
     if config.optimizer == "adam":
         return torch.optim.Adam(
             groups,
@@ -33,6 +36,7 @@ def build_optimizer(networks: Networks, config: OptimConfig) -> Optimizer:
             eps=config.optimizer_eps,
             weight_decay=config.weight_decay,
             fused=True,
+            capturable=capturable,
         )
     return torch.optim.RMSprop(
         groups,
@@ -40,6 +44,7 @@ def build_optimizer(networks: Networks, config: OptimConfig) -> Optimizer:
         eps=config.optimizer_eps,
         weight_decay=config.weight_decay,
         foreach=True,
+        capturable=capturable,
     )
 
 
@@ -63,12 +68,34 @@ def lr_factor(step: int, config: OptimConfig) -> float:
     return 1 + (config.lr_final_factor - 1) * fallen
 
 
+def place_learning_rates(optimizer: Optimizer) -> None:
+    """Keep the learning rates where the weights are: on a GPU as scalars, on a CPU as numbers.
+
+    A CUDA graph reads them there at each replay.
+    """
+    for group in optimizer.param_groups:
+        rate, parameter = float(group["lr"]), group["params"][0]
+        group["lr"] = torch.tensor(rate, device=parameter.device) if parameter.is_cuda else rate
+
+
+def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Take over the running averages of `state`, saved on this kind of device or another."""
+    capturable = optimizer.param_groups[0]["capturable"]
+    groups = [{**group, "capturable": capturable} for group in state["param_groups"]]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    place_learning_rates(optimizer)
+
+
 def set_learning_rates(optimizer: Optimizer, step: int, config: OptimConfig) -> dict[str, float]:
     """Give each group its learning rate for `step`; returns them by network."""
-    factor = lr_factor(step, config)
+    factor, rates = lr_factor(step, config), {}
     for group in optimizer.param_groups:
-        group["lr"] = factor * base_lr(group["name"], config)
-    return {group["name"]: group["lr"] for group in optimizer.param_groups}
+        rate = rates[group["name"]] = factor * base_lr(group["name"], config)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)  # a kernel with the number inside: no copy, no waiting
+        else:
+            group["lr"] = rate
+    return rates
 
 
 def equilibrium_gate(real: Tensor, fake: Tensor, config: ObjectiveConfig) -> dict[str, Tensor]:

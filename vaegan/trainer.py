@@ -19,11 +19,12 @@ from vaegan.config import Config
 from vaegan.data import BatchOrder, ImageSource, Loader, load_source
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
-from vaegan.learner import Learner
+from vaegan.learner import Learner, check_compile
 from vaegan.measures import Clock, Meter, peak_memory_mib
 from vaegan.networks import count_parameters
 from vaegan.pictures import reconstruction_grid, sample_grid, save_png
 from vaegan.processes import build_accelerator
+from vaegan.profiling import StepProfiler
 from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
 from vaegan.run_folder import RunFolder
 from vaegan.tracking import build_tracker
@@ -38,7 +39,8 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     Raises `UserError` for what the user can mend: data that are missing, a folder that cannot be
     written, a checkpoint that does not fit, losses that are no longer finite.
     """
-    accelerator = build_accelerator()
+    accelerator = build_accelerator(config.run.precision)
+    check_compile(config, accelerator)
     main = accelerator.is_main_process
 
     def say(text: str) -> None:
@@ -132,9 +134,15 @@ class Trainer:
         if self.start == 0:
             self._draw(0)
         self.clock = Clock(self.start, self.global_batch)
+        profiler = None
+        if run.profile and self.main:
+            steps = self.stop - self.start
+            profiler = StepProfiler(self.folder.root / "profile", self.device, steps, self.say)
         with self._progress_bar() as bar:
             for step, batch in enumerate(batches, self.start + 1):
                 self.meter.add(self.learner.step(batch.images, self.noise(step - 1), step - 1))
+                if profiler is not None:
+                    profiler.step()
                 bar.update(self.global_batch)
                 last = step == self.stop
                 if step % run.log_every == 0 or last:
@@ -160,7 +168,7 @@ class Trainer:
         if not self.main:
             self._stop_unless_finite(means, step)
             return
-        rates = {f"lr/{name}": value for name, value in self.learner.learning_rates().items()}
+        rates = {f"lr/{name}": value for name, value in self.learner.learning_rates.items()}
         values = {
             **means,
             **rates,
@@ -263,7 +271,7 @@ class Trainer:
             "accelerate": accelerate.__version__,
             "python": sys.version.split()[0],
             "device": torch.cuda.get_device_name(self.device) if cuda else str(self.device),
-            "mixed_precision": self.accelerator.mixed_precision,
+            "precision": self._precision(),
             "processes": self.accelerator.num_processes,
             "training_images": len(source),
             "images_live": self.loader.placement,
@@ -280,7 +288,12 @@ class Trainer:
             f"{data.image_size}x{data.image_size}x{data.channels}, kept on: "
             f"{self.loader.placement}.\n"
             f"Parameters: {parameters}.\n"
-            f"{self.accelerator.num_processes} process(es) on {self.device}{threads}, mixed "
-            f"precision {self.accelerator.mixed_precision}, channels last; {self.stop:,} steps of "
-            f"{self.global_batch} images into {self.folder.root}."
+            f"{self.accelerator.num_processes} process(es) on {self.device}{threads}, precision "
+            f"{self._precision()}, channels last, discriminator passes "
+            f"{self.config.run.discriminator_passes}, compile {self.config.run.compile}; "
+            f"{self.stop:,} steps of {self.global_batch} images into {self.folder.root}."
         )
+
+    def _precision(self) -> str:
+        """fp32, bf16 or fp16: what `--precision auto` came to."""
+        return str(self.accelerator.mixed_precision).replace("no", "fp32")

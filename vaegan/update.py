@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vaegan.config import ObjectiveConfig
 from vaegan.losses import fake_cost, optimal_variance, prior_loss, real_cost, similarity_loss
-from vaegan.networks import Networks
+from vaegan.networks import Judgement, Networks
 
 
 class Noise(NamedTuple):
@@ -39,9 +39,11 @@ Metrics = dict[str, Tensor]
 class VAEGANUpdate:
     """Fills `.grad` of the three networks; steps nothing.
 
-    `scale` multiplies a loss by the fp16 loss scale, or is the identity; `mean_over_ranks`
-    averages a small tensor over the processes, or is the identity. Both act on the device,
-    without waiting for it.
+    `joint` has all images judged in one pass of the discriminator instead of two or three, with
+    the same result. It computes 2 S_l more, since the gradient of L_llike then runs through the
+    whole batch, but in larger pieces. `scale` multiplies a loss by the fp16 loss scale, or is the
+    identity; `mean_over_ranks` averages a small tensor over the processes, or is the identity.
+    Both act on the device, without waiting for it.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class VAEGANUpdate:
         networks: Networks,
         objective: ObjectiveConfig,
         *,
+        joint: bool = False,
         scale: Callable[[Tensor], Tensor] = lambda loss: loss,
         mean_over_ranks: Callable[[Tensor], Tensor] = lambda value: value,
     ) -> None:
         self.networks = networks
         self.objective = objective
+        self.joint = joint
         self.scale = scale
         self.mean_over_ranks = mean_over_ranks
         self.parameters = {n: list(m.parameters()) for n, m in networks.by_name().items()}
@@ -74,22 +78,19 @@ class VAEGANUpdate:
         z_leaf = _leaf(z)
         x_rec = self.networks.decoder(z_leaf)
         x_rec_leaf = _leaf(x_rec)
-        real = self.networks.discriminator(x)
-        rec = self.networks.discriminator(x_rec_leaf)
+        fakes = [(x_rec, x_rec_leaf)] if show_rec else []
+        if show_gen:
+            x_gen = self.networks.decoder(noise.z_prior)
+            fakes.append((x_gen, _leaf(x_gen)))
+        images, leaves = map(list, zip(*fakes, strict=True))
+        # x_rec is judged in any case, for its features.
+        real, rec, *gen = self._judge([x, x_rec_leaf, *leaves[show_rec:]])
+        logits = [judgement.logit for judgement in ([rec] if show_rec else []) + gen]
         prior = prior_loss(posterior.mu, posterior.logvar)
         variance: Tensor | float = 1.0
         if o.likelihood == "optimal-variance":
             variance = self.mean_over_ranks(optimal_variance(rec.features, real.features))
         similarity = similarity_loss(rec.features, real.features, variance)
-
-        fakes = [(x_rec, x_rec_leaf, rec.logit)] if show_rec else []
-        gen_logit = None
-        if show_gen:
-            x_gen = self.networks.decoder(noise.z_prior)
-            x_gen_leaf = _leaf(x_gen)
-            gen_logit = self.networks.discriminator(x_gen_leaf).logit
-            fakes.append((x_gen, x_gen_leaf, gen_logit))
-        images, leaves, logits = map(list, zip(*fakes, strict=True))
 
         # d L_llike / d x_rec: through the discriminator, past its weights.
         (similarity_grad,) = torch.autograd.grad(
@@ -150,9 +151,18 @@ class VAEGANUpdate:
             "balance/gamma": gamma if isinstance(gamma, Tensor) else x.new_full((), gamma),
             "balance/grad_ratio": gamma * norms[0] / norms[1].clamp_min(1e-30),
         }
-        if gen_logit is not None:
-            metrics["dis/gen"] = gen_logit.detach().sigmoid().mean()
+        if gen:
+            metrics["dis/gen"] = gen[0].logit.detach().sigmoid().mean()
         return metrics
+
+    def _judge(self, images: list[Tensor]) -> list[Judgement]:
+        """What the discriminator says of each kind of images."""
+        discriminator = self.networks.discriminator
+        if not self.joint:
+            return [discriminator(kind) for kind in images]
+        together = discriminator(torch.cat(images), parts=len(images))
+        parts = zip(*(value.chunk(len(images)) for value in together), strict=True)
+        return [Judgement(*part) for part in parts]
 
 
 class GradientBalance:
@@ -174,7 +184,10 @@ class GradientBalance:
         newest = torch.stack([gan - similarity, torch.ones_like(gan)])
         # A step whose gradients overflowed, as fp16's first ones do, has nothing to say.
         usable = torch.isfinite(newest).all()
-        self.state = torch.where(usable, torch.lerp(newest, self.state, self.DECAY), self.state)
+        # In place: a recorded step (compiled or graphed) goes on from where the last one wrote.
+        self.state.copy_(
+            torch.where(usable, torch.lerp(newest, self.state, self.DECAY), self.state)
+        )
         return (self.state[0] / self.state[1]).exp().to(norms.dtype)
 
 

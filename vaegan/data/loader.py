@@ -8,7 +8,10 @@ number of processes.
 """
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -25,6 +28,7 @@ Placement = Literal["device", "host", "stream"]
 
 # Shares of the memory at hand that a data set may take before it is placed further away.
 DEVICE_SHARE, HOST_SHARE = 0.3, 0.4
+BATCHES_AHEAD = 4  # of each worker, where images are not on the device
 
 
 class Batch(NamedTuple):
@@ -43,11 +47,12 @@ class BatchOrder:
         self.size, self.seed = size, seed
         self.global_batch = batch_size * world_size
         self.part = slice(rank * batch_size, (rank + 1) * batch_size)
+        self.device = torch.device("cpu")
         # Two epochs' permutations are in use where a batch straddles them.
         self._permutation = lru_cache(maxsize=4)(self._permute)
 
     def __call__(self, step: int) -> Tensor:
-        """Indices of this process's images at `step`, counted from 0: int64 [B]."""
+        """Indices of this process's images at `step`, counted from 0: int64 [B], on `device`."""
         start = step * self.global_batch + self.part.start
         stop = step * self.global_batch + self.part.stop
         pieces = []
@@ -58,8 +63,17 @@ class BatchOrder:
             start += end - offset
         return torch.cat(pieces)
 
+    def on(self, device: torch.device) -> "BatchOrder":
+        """The same order, its permutations kept on `device`: one copy per epoch, none per step."""
+        placed = copy(self)
+        placed.device = device
+        placed._permutation = lru_cache(maxsize=4)(placed._permute)
+        return placed
+
     def _permute(self, epoch: int) -> Tensor:
-        return torch.randperm(self.size, generator=generator(self.seed, Purpose.ORDER, epoch))
+        # Drawn on the CPU, so that it is the same for every device.
+        order = torch.randperm(self.size, generator=generator(self.seed, Purpose.ORDER, epoch))
+        return order.to(self.device)
 
 
 class Loader:
@@ -72,8 +86,9 @@ class Loader:
         data: DataConfig,
         device: torch.device,
     ) -> None:
-        self.source, self.order, self.data, self.device = source, order, data, device
+        self.source, self.data, self.device = source, data, device
         self.placement: Placement = choose_placement(source, data.placement, device)
+        self.order = order.on(device) if self.placement == "device" else order
         self.labels = None if source.labels is None else source.labels.to(device)
         self.images: Tensor | None = None
         if self.placement != "stream":
@@ -82,7 +97,8 @@ class Loader:
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of steps `start` to `stop` - 1."""
-        batches = self._stream(start, stop) if self.images is None else self._slices(start, stop)
+        ways = {"device": self._resident, "host": self._prefetched, "stream": self._streamed}
+        batches = ways[self.placement](start, stop)
         for step, (images, labels) in enumerate(batches, start):
             x = to_network_range(images.to(self.device, non_blocking=True))
             if self.data.flip:
@@ -92,15 +108,34 @@ class Loader:
                 x = torch.where(mirror.view(-1, 1, 1, 1), x.flip(3), x)
             yield Batch(x, labels)
 
-    def _slices(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _resident(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Images, order and labels are all on the device: nothing is copied."""
         assert self.images is not None
         for step in range(start, stop):
-            indices = self.order(step)
-            here = indices.to(self.device, non_blocking=True)
-            chosen = self.images[here if self.images.device == here.device else indices]
-            yield chosen, None if self.labels is None else self.labels[here]
+            here = self.order(step)
+            yield self.images[here], None if self.labels is None else self.labels[here]
 
-    def _stream(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _prefetched(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Gathered by a thread while earlier steps run, into memory that GPUs copy from freely."""
+        pin = self.device.type == "cuda"
+
+        def gather(step: int) -> tuple[Tensor, Tensor]:
+            assert self.images is not None
+            indices = self.order(step)
+            images = self.images[indices]
+            return (indices.pin_memory(), images.pin_memory()) if pin else (indices, images)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            ahead: deque[Future[tuple[Tensor, Tensor]]] = deque()
+            for step in range(start, stop + BATCHES_AHEAD):
+                if step < stop:
+                    ahead.append(pool.submit(gather, step))
+                if step - start >= BATCHES_AHEAD:
+                    indices, images = ahead.popleft().result()
+                    here = indices.to(self.device, non_blocking=True)
+                    yield images, None if self.labels is None else self.labels[here]
+
+    def _streamed(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         workers = self.data.workers
         loader = DataLoader(
             _Indexed(self.source),
@@ -108,7 +143,7 @@ class Loader:
             num_workers=workers,
             # Not forked: trackers and the picture writer run threads, which a fork can deadlock.
             multiprocessing_context="spawn" if workers else None,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=BATCHES_AHEAD if workers else None,
             pin_memory=self.device.type == "cuda",
         )
         for indices, images in loader:

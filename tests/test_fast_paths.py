@@ -1,0 +1,248 @@
+"""Every fast way to compute a step gives the step's numbers: precision, passes, compilation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor, nn
+
+from tests.test_update import reference_gradients
+from tests.tiny import tiny_config
+from vaegan.compiled import CompiledUpdate
+from vaegan.config import Config
+from vaegan.data import BatchOrder, Loader, load_source
+from vaegan.learner import Learner
+from vaegan.networks import Networks, build_networks
+from vaegan.processes import build_accelerator
+from vaegan.randomness import BatchNoise
+from vaegan.recipes import recipe_config
+from vaegan.update import Noise, VAEGANUpdate
+
+CPU = torch.device("cpu")
+BATCH = 32
+
+
+@pytest.fixture
+def precision_of_its_own() -> Iterator[None]:
+    """accelerate keeps one precision per process; forget it before and after."""
+
+    def forget() -> None:
+        AcceleratorState._reset_state()
+        PartialState._reset_state()
+
+    forget()
+    yield
+    forget()
+
+
+def digits(config: Config, steps: int) -> list[tuple[Tensor, Noise]]:
+    """The first batches of a run on real digits, with their noise."""
+    source = load_source(config.data)
+    order = BatchOrder(len(source), batch_size=BATCH, seed=0)
+    noise = BatchNoise(
+        seed=0,
+        batch_size=BATCH,
+        latent_size=config.network.latent_size,
+        rank=0,
+        world_size=1,
+        device=CPU,
+    )
+    batches = Loader(source, order, config.data, CPU).steps(0, steps)
+    return [(batch.images, noise(step)) for step, batch in enumerate(batches)]
+
+
+def smooth(module: nn.Module) -> None:
+    """Put SiLU in place of leaky ReLU: at its kink the last bit decides on a slope of 0.2 or 1,
+    and one unit on the other side of it is an error of 1e-3 that says nothing of the arithmetic.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.LeakyReLU):
+            setattr(module, name, nn.SiLU())
+        smooth(child)
+
+
+def gradient_errors(found: Networks, config: Config, x: Tensor, noise: Noise) -> dict[str, float]:
+    """|found - reference| / |reference| of each network's whole gradient, in float64."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        exact = build_networks(config.data, config.network)
+        for name, module in exact.by_name().items():
+            module.load_state_dict(found.by_name()[name].state_dict())
+            smooth(module.double())
+        expected = reference_gradients(
+            exact, config, x.double(), Noise(*(n.double() for n in noise)), config.objective.gamma
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+    errors = {}
+    for name, module in found.by_name().items():
+        gradient = torch.cat([p.grad.flatten().double() for p in module.parameters()])
+        reference = torch.cat([t.flatten() for t in expected[name]])
+        errors[name] = float((gradient - reference).norm() / reference.norm())
+    return errors
+
+
+NARROW: dict[str, Any] = {
+    "image_size": 32,
+    "channels": 1,
+    "encoder_widths": (8, 16, 16),
+    "decoder_widths": (16, 16, 16, 8),
+    "discriminator_widths": (8, 16, 16),
+}
+FIXED: dict[str, Any] = {"gamma_mode": "fixed", "gamma": 0.3}
+# What bfloat16's 8 bits of mantissa leave of a gradient, for networks at their first weights:
+# measured 0.01 to 0.02 on the decoder and discriminator, up to 0.04 through all three networks.
+BF16_TOLERANCE = 0.08
+
+
+@pytest.mark.parametrize("recipe", ["default", "seed"])
+@pytest.mark.parametrize(
+    ("precision", "passes", "tolerance"),
+    [
+        ("fp32", "separate", 1e-4),
+        ("fp32", "joint", 1e-4),
+        ("bf16", "separate", BF16_TOLERANCE),
+        ("bf16", "joint", BF16_TOLERANCE),
+    ],
+)
+def test_gradients_equal_the_float64_reference(
+    precision_of_its_own: None, recipe: Any, precision: Any, passes: str, tolerance: float
+) -> None:
+    config = recipe_config(recipe, **NARROW, **FIXED, discriminator_passes=passes)
+    learner = Learner(config, build_accelerator(precision, cpu=True))
+    ((x, noise),) = digits(config, 1)
+    for module in learner.bare.by_name().values():
+        smooth(module)
+    learner.update(x, noise)  # the wrapped networks, in this precision
+    errors = gradient_errors(learner.bare, config, x, noise)
+    assert max(errors.values()) < tolerance, errors
+    if precision == "bf16":
+        assert min(errors.values()) > 1e-4, "nothing was computed in bf16"
+
+
+def test_a_bf16_runs_losses_follow_those_of_fp32(precision_of_its_own: None) -> None:
+    config = tiny_config()
+    means = {}
+    for precision in ("fp32", "bf16"):
+        AcceleratorState._reset_state()
+        learner = Learner(config, build_accelerator(precision, cpu=True))  # type: ignore[arg-type]
+        rows = [
+            {k: float(v) for k, v in learner.step(x, noise, step).items()}
+            for step, (x, noise) in enumerate(digits(config, 60))
+        ]
+        means[precision] = {k: sum(r[k] for r in rows[-20:]) / 20 for k in rows[0]}
+    for name in ("loss/prior", "loss/similarity", "loss/gan", "loss/pixel_mse"):
+        assert means["bf16"][name] == pytest.approx(means["fp32"][name], rel=0.1), name
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
+def test_one_joint_discriminator_pass_is_the_separate_ones(
+    float64: None, norm: str, fakes: str
+) -> None:
+    """Gradients, losses and batch norm's running statistics."""
+    config = tiny_config(discriminator_norm=norm, fakes=fakes)
+    torch.manual_seed(0)
+    state = build_networks(config.data, config.network)
+    x, z = torch.rand(6, 1, 16, 16) * 2 - 1, config.network.latent_size
+    noise = Noise(torch.randn(6, z), torch.randn(6, z))
+    results = []
+    for joint in (False, True):
+        networks = build_networks(config.data, config.network)
+        for name, module in networks.by_name().items():
+            module.load_state_dict(state.by_name()[name].state_dict())
+        metrics = VAEGANUpdate(networks, config.objective, joint=joint)(x, noise)
+        modules = networks.by_name().values()
+        gradients = [p.grad for m in modules for p in m.parameters() if p.grad is not None]
+        results.append([*gradients, *(b for m in modules for b in m.buffers()), *metrics.values()])
+    for separate, joint_ in zip(*results, strict=True):
+        torch.testing.assert_close(joint_, separate, rtol=1e-10, atol=1e-12)
+
+
+def test_the_compiled_update_is_the_eager_one_step_after_step() -> None:
+    """Same gradients, losses, running statistics and balance over three batches of digits."""
+    config = tiny_config(
+        encoder_widths=(8,), decoder_widths=(8, 4), discriminator_widths=(8,), compile="inductor"
+    )
+    learners = [Learner(c, Accelerator(cpu=True)) for c in (config, config.replace(compile="none"))]
+    assert isinstance(learners[0]._gradients, CompiledUpdate)
+    for step, (x, noise) in enumerate(digits(config, 3)):
+        compiled, eager = (learner.step(x, noise, step) for learner in learners)
+        assert compiled.keys() == eager.keys()
+        for name, value in eager.items():
+            torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    for one, other in zip(*(x.bare.by_name().values() for x in learners), strict=True):
+        for name, value in other.state_dict().items():
+            torch.testing.assert_close(one.state_dict()[name], value, rtol=1e-2, atol=1e-4)
+
+
+class TestLossScale:
+    """fp16's loss scale, with torch's own scaler on the CPU: exact powers of two in float64."""
+
+    @pytest.fixture
+    def scaled(self, float64: None, precision_of_its_own: None) -> Accelerator:
+        accelerator = Accelerator(cpu=True)
+        accelerator.state._mixed_precision = "fp16"
+        accelerator.native_amp = False  # no autocast: float64 throughout
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+        # What unscale_gradients asks for, with autocast left out.
+        accelerator.unscale_gradients = lambda optimizer: (
+            accelerator.scaler and accelerator.scaler.unscale_(optimizer.optimizer)
+        )
+        return accelerator
+
+    @pytest.mark.parametrize("gate", [False, True])
+    def test_scaled_steps_are_the_plain_ones(self, scaled: Accelerator, gate: bool) -> None:
+        config = tiny_config(gate=gate, gate_margin=0.005, clip_grad_norm=0.5)
+        learner = Learner(config, scaled)
+        batches = [
+            (x.double(), Noise(*(n.double() for n in noise))) for x, noise in digits(config, 4)
+        ]
+        metrics = [learner.step(x, noise, step) for step, (x, noise) in enumerate(batches)]
+        assert scaled.scaler.get_scale() == 2.0**12
+        scaled.scaler = None
+        plain = Learner(config, scaled)
+        for step, (x, noise) in enumerate(batches):
+            expected = plain.step(x, noise, step)
+            for name in expected:
+                torch.testing.assert_close(metrics[step][name], expected[name], msg=name)
+        for one, other in zip(
+            learner.bare.by_name().values(), plain.bare.by_name().values(), strict=True
+        ):
+            for a, b in zip(one.parameters(), other.parameters(), strict=True):
+                torch.testing.assert_close(a, b)
+
+    @pytest.mark.parametrize("gate", [False, True])
+    @pytest.mark.parametrize("network", ["encoder", "decoder", "discriminator"])
+    def test_an_overflow_in_one_network_skips_all_three_and_halves_the_scale_once(
+        self, scaled: Accelerator, network: str, gate: bool
+    ) -> None:
+        config = tiny_config(gate=gate, gate_margin=10.0)
+        learner = Learner(config, scaled)
+        (first, second) = [
+            (x.double(), Noise(*(n.double() for n in noise))) for x, noise in digits(config, 2)
+        ]
+        learner.step(*first, 0)
+        before = {k: v.clone() for k, v in _weights(learner).items()}
+        broken = next(learner.bare.by_name()[network].parameters())
+        handle = broken.register_hook(lambda gradient: gradient * float("inf"))
+        learner.step(*second, 1)
+        handle.remove()
+        assert all(torch.equal(before[k], v) for k, v in _weights(learner).items())
+        assert scaled.scaler.get_scale() == 2.0**11
+        learner.step(*second, 2)
+        moved = {
+            k.split(".")[0] for k, v in _weights(learner).items() if not torch.equal(before[k], v)
+        }
+        assert moved == {"encoder", "decoder", "discriminator"}
+
+
+def _weights(learner: Learner) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": parameter
+        for name, module in learner.bare.by_name().items()
+        for key, parameter in module.named_parameters()
+    }

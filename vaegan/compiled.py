@@ -1,0 +1,80 @@
+"""`--compile inductor`: the update of all three networks as one compiled program.
+
+Compiling the networks one by one would compute weight gradients that nobody asks for, and
+`torch.compile` does not follow several backward passes through one graph. So the whole update,
+with its backward passes, is first recorded as one list of tensor operations, for one batch size;
+what reaches the compiler is exactly the arithmetic of update.py.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from vaegan.networks import Networks
+from vaegan.update import Metrics, Noise, VAEGANUpdate
+
+
+class CompiledUpdate:
+    """Fills `.grad` as `update` does, through one compiled program; not under DDP or fp16.
+
+    The networks' buffers and the state of the gradient balance are updated in place.
+    """
+
+    def __init__(self, update: VAEGANUpdate) -> None:
+        self.update = update
+        self.whole = _Whole(update)
+        self.program: Callable[..., Any] | None = None
+        self.metric_names: list[str] = []
+
+    def __call__(self, x: Tensor, noise: Noise) -> Metrics:
+        parameters = list(self.whole.parameters())
+        inputs = [p.detach() for p in parameters], list(self.whole.buffers()), x, *noise
+        if self.program is None:
+            self.program = self._compile(*inputs)
+        with torch.no_grad():
+            gradients, values = self.program(*inputs)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return dict(zip(self.metric_names, values, strict=True))
+
+    def _compile(self, *inputs: Any) -> Callable[..., Any]:
+        names = [name for name, _ in self.whole.named_parameters()]
+        buffer_names = [name for name, _ in self.whole.named_buffers()]
+
+        def flat(
+            parameters: list[Tensor], buffers: list[Tensor], x: Tensor, eps: Tensor, z_prior: Tensor
+        ) -> tuple[list[Tensor], list[Tensor]]:
+            weights = [p.detach().requires_grad_() for p in parameters]
+            state = dict(zip(names, weights, strict=True))
+            state |= dict(zip(buffer_names, buffers, strict=True))
+            metrics = functional_call(self.whole, state, (x, Noise(eps, z_prior)))
+            self.metric_names = list(metrics)
+            gradients = [w.grad for w in weights]
+            assert all(g is not None for g in gradients)
+            return gradients, list(metrics.values())  # type: ignore[return-value]
+
+        # Fake tensors: recording computes nothing and changes no buffer.
+        program = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=False)(*inputs)
+        return torch.compile(program, dynamic=False)
+
+
+class _Whole(nn.Module):
+    """The update as one module, so that all its weights and buffers can be named and replaced."""
+
+    def __init__(self, update: VAEGANUpdate) -> None:
+        super().__init__()
+        self.networks = nn.ModuleDict(update.networks.by_name())
+        self.objective, self.joint = update.objective, update.joint
+        if update.balance is not None:
+            self.register_buffer("balance", update.balance.state)
+
+    def forward(self, x: Tensor, noise: Noise) -> Metrics:
+        networks = Networks(**dict(self.networks.items()))
+        update = VAEGANUpdate(networks, self.objective, joint=self.joint)
+        if update.balance is not None:
+            update.balance.state = self.get_buffer("balance")
+        return update(x, noise)
