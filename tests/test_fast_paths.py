@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor, nn
 
+from tests.accelerators import forget_accelerators
 from tests.test_update import reference_gradients
 from tests.tiny import tiny_config
 from vaegan.compiled import CompiledUpdate
-from vaegan.config import Config
+from vaegan.config import Config, Precision
 from vaegan.data import BatchOrder, Loader, load_source
 from vaegan.learner import Learner
 from vaegan.networks import Networks, build_networks
@@ -29,13 +29,9 @@ BATCH = 32
 def precision_of_its_own() -> Iterator[None]:
     """accelerate keeps one precision per process; forget it before and after."""
 
-    def forget() -> None:
-        AcceleratorState._reset_state()
-        PartialState._reset_state()
-
-    forget()
+    forget_accelerators()
     yield
-    forget()
+    forget_accelerators()
 
 
 def digits(config: Config, steps: int) -> list[tuple[Tensor, Noise]]:
@@ -64,6 +60,12 @@ def smooth(module: nn.Module) -> None:
         smooth(child)
 
 
+def gradient_of(module: nn.Module) -> Tensor:
+    """A network's whole gradient, flat."""
+    gradients = [p.grad for p in module.parameters()]
+    return torch.cat([g.flatten() for g in gradients if g is not None])
+
+
 def gradient_errors(found: Networks, config: Config, x: Tensor, noise: Noise) -> dict[str, float]:
     """|found - reference| / |reference| of each network's whole gradient, in float64."""
     torch.set_default_dtype(torch.float64)
@@ -79,7 +81,7 @@ def gradient_errors(found: Networks, config: Config, x: Tensor, noise: Noise) ->
         torch.set_default_dtype(torch.float32)
     errors = {}
     for name, module in found.by_name().items():
-        gradient = torch.cat([p.grad.flatten().double() for p in module.parameters()])
+        gradient = gradient_of(module).double()
         reference = torch.cat([t.flatten() for t in expected[name]])
         errors[name] = float((gradient - reference).norm() / reference.norm())
     return errors
@@ -93,9 +95,8 @@ NARROW: dict[str, Any] = {
     "discriminator_widths": (8, 16, 16),
 }
 FIXED: dict[str, Any] = {"gamma_mode": "fixed", "gamma": 0.3}
-# What bfloat16's 8 bits of mantissa leave of a gradient, for networks at their first weights:
-# measured 0.01 to 0.02 on the decoder and discriminator, up to 0.04 through all three networks.
-BF16_TOLERANCE = 0.08
+# What bfloat16's 8 bits of mantissa leave of a gradient: measured 0.016 to 0.038.
+BF16_TOLERANCE = 0.06
 
 
 @pytest.mark.parametrize("recipe", ["default", "seed"])
@@ -126,9 +127,10 @@ def test_gradients_equal_the_float64_reference(
 def test_a_bf16_runs_losses_follow_those_of_fp32(precision_of_its_own: None) -> None:
     config = tiny_config()
     means = {}
-    for precision in ("fp32", "bf16"):
-        AcceleratorState._reset_state()
-        learner = Learner(config, build_accelerator(precision, cpu=True))  # type: ignore[arg-type]
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    for precision in precisions:
+        forget_accelerators()
+        learner = Learner(config, build_accelerator(precision, cpu=True))
         rows = [
             {k: float(v) for k, v in learner.step(x, noise, step).items()}
             for step, (x, noise) in enumerate(digits(config, 60))
@@ -162,21 +164,31 @@ def test_one_joint_discriminator_pass_is_the_separate_ones(
         torch.testing.assert_close(joint_, separate, rtol=1e-10, atol=1e-12)
 
 
-def test_the_compiled_update_is_the_eager_one_step_after_step() -> None:
-    """Same gradients, losses, running statistics and balance over three batches of digits."""
-    config = tiny_config(
-        encoder_widths=(8,), decoder_widths=(8, 4), discriminator_widths=(8,), compile="inductor"
+def test_the_compiled_update_is_the_eager_one() -> None:
+    """Same gradients, losses, running statistics and balance, over two batches of digits."""
+    config = tiny_config(encoder_widths=(8,), decoder_widths=(8, 4), discriminator_widths=(8,))
+    compiled, eager = (
+        Learner(c, Accelerator(cpu=True)) for c in (config.replace(compile="inductor"), config)
     )
-    learners = [Learner(c, Accelerator(cpu=True)) for c in (config, config.replace(compile="none"))]
-    assert isinstance(learners[0]._gradients, CompiledUpdate)
-    for step, (x, noise) in enumerate(digits(config, 3)):
-        compiled, eager = (learner.step(x, noise, step) for learner in learners)
-        assert compiled.keys() == eager.keys()
-        for name, value in eager.items():
-            torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-5, msg=name)
-    for one, other in zip(*(x.bare.by_name().values() for x in learners), strict=True):
-        for name, value in other.state_dict().items():
-            torch.testing.assert_close(one.state_dict()[name], value, rtol=1e-2, atol=1e-4)
+    assert isinstance(compiled.gradients, CompiledUpdate)
+    for learner in (compiled, eager):
+        for module in learner.bare.by_name().values():
+            smooth(module)
+    for x, noise in digits(config, 2):
+        results = []
+        for learner in (compiled, eager):
+            learner.optimizer.zero_grad()
+            metrics = learner.gradients(x, noise)
+            results.append((metrics, learner.bare.by_name()))
+        (found, networks), (expected, references) = results
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+        for name, module in references.items():
+            reference = gradient_of(module)
+            assert (gradient_of(networks[name]) - reference).norm() < 1e-4 * reference.norm(), name
+            for key, buffer in module.named_buffers():
+                torch.testing.assert_close(networks[name].get_buffer(key), buffer, msg=key)
 
 
 class TestLossScale:

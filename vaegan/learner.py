@@ -66,7 +66,7 @@ class Learner:
         )
         place_learning_rates(self.optimizer)
         self.learning_rates: dict[str, float] = {}
-        self._gradients, self._advance = self._compiled(config.run.compile)
+        self.gradients, self._advance = self._compiled(config.run.compile)
 
     def step(self, x: Tensor, noise: Noise, step: int) -> Metrics:
         """Train on `x` [B,C,S,S] in [-1, 1] as update number `step`, counted from 0.
@@ -86,7 +86,7 @@ class Learner:
         """The part of a step that runs on the device alone."""
         optimizer, config = self.optimizer, self.config
         optimizer.zero_grad()
-        metrics = self._gradients(x, noise)
+        metrics = self.gradients(x, noise)
         self.accelerator.unscale_gradients(optimizer)
         metrics |= self._clip_and_measure()
         if config.objective.gate:

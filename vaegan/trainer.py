@@ -99,6 +99,10 @@ class Trainer:
         self.start = 0
         if checkpoint is not None:
             self.start = self._check_resumable(checkpoint)
+        self.profiler = None
+        if run.profile and self.main:
+            steps = self.stop - self.start
+            self.profiler = StepProfiler(folder.root / "profile", self.device, steps, say)
         self.learner = Learner(config, accelerator)
         if checkpoint is not None:
             self.learner.load_state_dict(checkpoint)
@@ -134,10 +138,7 @@ class Trainer:
         if self.start == 0:
             self._draw(0)
         self.clock = Clock(self.start, self.global_batch)
-        profiler = None
-        if run.profile and self.main:
-            steps = self.stop - self.start
-            profiler = StepProfiler(self.folder.root / "profile", self.device, steps, self.say)
+        profiler = self.profiler
         with self._progress_bar() as bar:
             for step, batch in enumerate(batches, self.start + 1):
                 self.meter.add(self.learner.step(batch.images, self.noise(step - 1), step - 1))
