@@ -53,10 +53,7 @@ class RecordedClock:
         self.readings: list[float] = []
 
     def load(self, durations: Sequence[float]) -> None:
-        now = 0.0
-        self.readings = []
-        for duration in durations:
-            self.readings += [now, now := now + duration]
+        self.readings = [reading for duration in durations for reading in (0.0, duration)]
 
     def __call__(self) -> float:
         return self.readings.pop(0)
