@@ -12,7 +12,7 @@ from benchmarks.machine import Machine, PeakMemory, measure_machine, synchronise
 from benchmarks.plan import Plan
 from benchmarks.timing import Timer, rates
 
-WARMUP_ROUNDS = 2  # the first of them also counts the work
+WARMUP_ROUNDS = 2  # beside the one that counts the work
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,9 +49,9 @@ def device(plan: Plan) -> torch.device:
 
 
 @pytest.fixture(scope="session")
-def machine(device: torch.device) -> Machine:
-    """The roofs of this machine, measured once; only asked for by what is timed."""
-    return measure_machine(device)
+def machine(plan: Plan) -> Machine | None:
+    """The roofs of this machine, measured once and before anything else; None when untimed."""
+    return measure_machine(plan.device) if plan.timed else None
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def _memory_of_its_own() -> None:
 
 
 @pytest.fixture
-def timed(benchmark: Any, device: torch.device, request: pytest.FixtureRequest) -> Timer:
+def timed(benchmark: Any, plan: Plan, machine: Machine | None) -> Timer:
     """Time a function; a round ends when the device has finished, not when it has been told."""
 
     def run(
@@ -72,20 +72,19 @@ def timed(benchmark: Any, device: torch.device, request: pytest.FixtureRequest) 
         images: int,
         facts: Mapping[str, Any],
         work: Work | None = None,
-        rounds: int = 7,
+        rounds: int | None = None,
     ) -> None:
         def to_the_end() -> None:
             function()
-            synchronise(device)
+            synchronise(plan.device)
 
-        if not benchmark.enabled:
+        if machine is None:
             benchmark.pedantic(to_the_end)
             return
-        machine: Machine = request.getfixturevalue("machine")
         work = count_work(to_the_end) if work is None else work
-        memory = PeakMemory(device)
+        memory = PeakMemory(plan.device)
         memory.start()
-        benchmark.pedantic(to_the_end, warmup_rounds=WARMUP_ROUNDS, rounds=rounds)
+        benchmark.pedantic(to_the_end, warmup_rounds=WARMUP_ROUNDS, rounds=rounds or plan.rounds)
         median = benchmark.stats.stats.median
         benchmark.extra_info |= {
             **facts,

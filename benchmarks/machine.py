@@ -148,9 +148,10 @@ def _matrix_rates(device: torch.device) -> Iterator[tuple[str, float]]:
 
     for name, dtype in DTYPES.items():
         if why_not(name, device) is None:
-            yield name, rate(dtype)
+            with _fp32_products("ieee"):
+                yield name, rate(dtype)
     if device.type == "cuda":
-        with _tf32_matrix_products():
+        with _fp32_products("tf32"):
             yield "tf32", rate(torch.float32)
 
 
@@ -166,9 +167,10 @@ def _convolutions_use_tf32() -> bool:
 
 
 @contextmanager
-def _tf32_matrix_products() -> Iterator[None]:
+def _fp32_products(precision: str) -> Iterator[None]:
+    """Multiply float32 matrices on a GPU as they are, or in TF32."""
     before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.cuda.matmul.fp32_precision = precision
     try:
         yield
     finally:

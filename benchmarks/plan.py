@@ -83,6 +83,11 @@ class Plan:
         return self.device.type == "cuda"
 
     @property
+    def rounds(self) -> int:
+        """Timed rounds of each benchmark."""
+        return 30 if self.on_gpu else 7
+
+    @property
     def batches(self) -> tuple[int, ...]:
         """The batch sizes that `--full` sweeps."""
         return (64, 256, 1024, 4096) if self.on_gpu else (16, 32, 64)

@@ -158,7 +158,7 @@ def _labels(axes: Axes, labelled: Sequence[Row], points: Sequence[Row]) -> None:
         )[1]
         for row in rows
     ]
-    for row, height in zip(rows, _spread(heights, gap=0.033), strict=True):
+    for row, height in zip(rows, spread(heights, gap=0.033), strict=True):
         axes.annotate(
             f"{_name(row, points)}   {row['share_of_matrix_rate']:.0%}",
             (_x(row), row["gflop_per_s"]),
@@ -189,7 +189,7 @@ def _labels(axes: Axes, labelled: Sequence[Row], points: Sequence[Row]) -> None:
     )
 
 
-def _spread(heights: Sequence[float], gap: float) -> list[float]:
+def spread(heights: Sequence[float], gap: float) -> list[float]:
     """Heights in rising order, moved apart to at least `gap`, up and down alike, within 0 and 1."""
     up: list[float] = []
     for height in heights:

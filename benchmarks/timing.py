@@ -13,7 +13,7 @@ NO_WORK = Work(0, 0)
 class Timer(Protocol):
     """The fixture `timed`: times `function`, which treats `images` images, and records the facts.
 
-    `work` is counted on a call of `function`, unless it is given.
+    `work` is counted on a call of `function`, unless it is given; `rounds` are the plan's.
     """
 
     def __call__(
@@ -23,7 +23,7 @@ class Timer(Protocol):
         images: int,
         facts: Mapping[str, Any],
         work: Work | None = None,
-        rounds: int = 7,
+        rounds: int | None = None,
     ) -> None: ...
 
 
