@@ -10,7 +10,8 @@ Column = tuple[str, Callable[[Row], str]]
 def report(results: Results, picture: str) -> str:
     """The whole report; `picture` is the roofline's file name."""
     sections = [f"# Benchmarks on {results.machine['device']}", machine(results)]
-    sections += [against_rivals(results)] if _rivals(results) else []
+    if _rivals(results):
+        sections.append(f"## Against the rivals\n\n{against_rivals(results)}")
     for title, columns, rows in (
         ("Networks, training step, use", _WORK, _others(results)),
         ("Batches alone", _BATCHES, [r for r in results.rows if _is_batches(r)]),
@@ -40,8 +41,8 @@ def against_rivals(results: Results) -> str:
         rows = [row for row in _rivals(results) if row["batch"] == batch]
         precisions = list(dict.fromkeys(p for row in rows for p in row["time_over_ours"]))
         columns = [*_RIVALS, *map(_ratio_column, precisions)]
-        title = f"## Against the rivals: recipe {rows[0]['recipe']}, {rows[0]['shape']}"
-        parts.append(f"{title}, batch {batch}\n\n{_table(columns, rows)}")
+        title = f"**Recipe {rows[0]['recipe']}, {rows[0]['shape']}, batch {batch}**"
+        parts.append(f"{title}\n\n{_table(columns, rows)}")
     return "\n\n".join(parts)
 
 
@@ -62,6 +63,8 @@ def _ratio_column(precision: str) -> Column:
         ratio = row["time_over_ours"].get(precision)
         if ratio is None:
             return ""
+        if ratio["low"] == ratio["high"] == 1:
+            return "1"
         return f"**{ratio['median']:.2f}** ({ratio['low']:.2f} to {ratio['high']:.2f})"
 
     return f"time / ours in {precision} (range)", cell
