@@ -191,17 +191,21 @@ def _labels(axes: Axes, labelled: Sequence[Row], points: Sequence[Row]) -> None:
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
     """Heights in rising order, moved apart to at least `gap`, up and down alike, within 0 and 1."""
-    up: list[float] = []
-    for height in heights:
-        up.append(max(height, up[-1] + gap if up else 0.0))
-    down: list[float] = []
-    for height in reversed(heights):
-        down.append(min(height, down[-1] - gap if down else 1.0))
+    up = _pushed_up(heights, gap)
+    down = _pushed_up([1 - height for height in reversed(heights)], gap)
     # Both keep the distances, and so does their mean.
-    placed = [(a + b) / 2 for a, b in zip(up, reversed(down), strict=True)]
-    lowest, highest = placed[0], placed[-1]
-    shift = max(0.0, -lowest) - max(0.0, highest - 1.0)
-    return [height + shift for height in placed]
+    return [(a + 1 - b) / 2 for a, b in zip(up, reversed(down), strict=True)]
+
+
+def _pushed_up(heights: Sequence[float], gap: float) -> list[float]:
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + gap if placed else 0.0))
+    top = 1.0
+    for index in reversed(range(len(placed))):
+        placed[index] = min(placed[index], top)
+        top = placed[index] - gap
+    return placed
 
 
 def _name(row: Row, points: Sequence[Row]) -> str:
