@@ -57,7 +57,7 @@ def draw_roofline(results: Results, path: Path) -> None:
     figure.text(
         0.07,
         0.905,
-        f"{machine['device']}, {machine['threads']} CPU threads, torch {machine['torch']}; "
+        f"{machine['device']}, CPU threads: {machine['threads']}, torch {machine['torch']}; "
         "medians of one session",
         fontsize=9.5,
         color="#57606a",

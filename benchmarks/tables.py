@@ -28,7 +28,7 @@ def machine(results: Results) -> str:
     m = results.machine
     roofs = ", ".join(f"{name} {rate:,.0f}" for name, rate in m["matrix_gflop_per_s"].items())
     return (
-        f"{m['device']}, {m['threads']} CPU threads; torch {m['torch']}, Python {m['python']}; "
+        f"{m['device']}, CPU threads: {m['threads']}; torch {m['torch']}, Python {m['python']}; "
         f"commit {results.commit}; {results.date}. Measured in the same session: matrix product "
         f"{roofs} GFLOP/s, copy {m['bandwidth_gb_per_s']:.1f} GB/s."
     )
