@@ -1,42 +1,96 @@
 """How everything here is timed: warmed up, fixed rounds, each ending with the device."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.timing import Timer
+from benchmarks.counting import Work, count_work
+from benchmarks.machine import Machine, PeakMemory, measure_machine, synchronise
+from benchmarks.plan import Plan
+from benchmarks.timing import Timer, rates
 
-WARMUP_ROUNDS, ROUNDS = 2, 7
+WARMUP_ROUNDS = 2  # beside the one that counts the work
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="sweep image sizes, batches, precisions, layouts and compile modes",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that asks for `case` those that its module's `cases` plans."""
+    if "case" in metafunc.fixturenames:
+        cases = metafunc.module.cases(_plan(metafunc.config))
+        metafunc.parametrize("case", cases, ids=str)
+
+
+def _plan(config: pytest.Config) -> Plan:
+    return Plan(
+        device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        timed=not config.getoption("benchmark_disable"),
+        full=config.getoption("--full"),
+    )
+
+
+@pytest.fixture(scope="session")
+def plan(pytestconfig: pytest.Config) -> Plan:
+    return _plan(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def device(plan: Plan) -> torch.device:
+    return plan.device
+
+
+@pytest.fixture(scope="session")
+def machine(plan: Plan) -> Machine | None:
+    """The roofs of this machine, measured once and before anything else; None when untimed."""
+    return measure_machine(plan.device) if plan.timed else None
+
+
+@pytest.fixture(autouse=True)
+def _memory_of_its_own() -> None:
+    """Let go of what the last benchmark held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @pytest.fixture
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def timed(benchmark: Any, plan: Plan, machine: Machine | None) -> Timer:
+    """Time a function; a round ends when the device has finished, not when it has been told."""
 
-
-@pytest.fixture
-def timed(benchmark: Any, device: torch.device) -> Timer:
-    """`timed(function, images=B)`: time `function` and record images/s of the median round.
-
-    A round ends when the device has finished, not when its work has been queued.
-    """
-
-    def run(function: Callable[[], object], *, images: int) -> None:
+    def run(
+        function: Callable[[], object],
+        *,
+        images: int,
+        facts: Mapping[str, Any],
+        work: Work | None = None,
+        rounds: int | None = None,
+    ) -> None:
         def to_the_end() -> None:
             function()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+            synchronise(plan.device)
 
-        benchmark.pedantic(to_the_end, warmup_rounds=WARMUP_ROUNDS, rounds=ROUNDS)
-        if benchmark.enabled:
-            benchmark.extra_info["images_per_s"] = images / benchmark.stats.stats.median
+        if machine is None:
+            benchmark.pedantic(to_the_end)
+            return
+        work = count_work(to_the_end) if work is None else work
+        memory = PeakMemory(plan.device)
+        memory.start()
+        benchmark.pedantic(to_the_end, warmup_rounds=WARMUP_ROUNDS, rounds=rounds or plan.rounds)
+        median = benchmark.stats.stats.median
         benchmark.extra_info |= {
-            "images": images,
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            **facts,
+            **rates(machine, median, images, work, facts.get("precision", "fp32")),
+            "peak_memory_mib": memory.mib(),
+            **machine.facts(),
         }
 
     return run

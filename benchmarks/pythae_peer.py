@@ -1,0 +1,115 @@
+"""One training step of pythae's VAEGAN (0.1.2) on our networks' layers; needs `pythae`.
+
+Its model, its losses and its trainer's optimiser order are its own. The networks are those of the
+recipe, so that both compute with the same layers: its discriminator stops at the layer that is
+asked for, as those that pythae ships do.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pythae.data.datasets import BaseDataset
+from pythae.models import VAEGAN, VAEGANConfig
+from pythae.models.base.base_utils import ModelOutput
+from pythae.models.nn import BaseDecoder, BaseDiscriminator, BaseEncoder
+from pythae.trainers import (
+    CoupledOptimizerAdversarialTrainer,
+    CoupledOptimizerAdversarialTrainerConfig,
+)
+from torch import Tensor
+
+from vaegan.config import Config
+from vaegan.networks import Discriminator, Networks
+
+
+class _Encoder(BaseEncoder):
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.network = networks.encoder
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        posterior = self.network(x)
+        return ModelOutput(embedding=posterior.mu, log_covariance=posterior.logvar)
+
+
+class _Decoder(BaseDecoder):
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        self.network = networks.decoder
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        return ModelOutput(reconstruction=self.network(z))
+
+
+class _Discriminator(BaseDiscriminator):
+    """Layers 1, 2, ... are our strided stages; the last one is the probability of real."""
+
+    def __init__(self, networks: Networks) -> None:
+        super().__init__()
+        assert isinstance(networks.discriminator, Discriminator)
+        self.network = networks.discriminator
+        self.depth = len(self.network.stages) + 1
+
+    def forward(self, x: Tensor, output_layer_levels: list[int] | None = None) -> ModelOutput:
+        output, network = ModelOutput(), self.network
+        wanted = output_layer_levels or [self.depth]
+        h = network.stem(x)
+        for level, stage in enumerate(network.stages, 1):
+            if level > max(wanted):
+                break
+            h = stage(h)
+            if level in wanted:
+                output[f"embedding_layer_{level}"] = h
+        if self.depth in wanted:
+            output["embedding"] = network.logit(network.hidden(h.flatten(1))).sigmoid()
+        return output
+
+
+def build_pythae_step(
+    networks: Networks, config: Config, x: Tensor, output_dir: Path
+) -> Callable[[], None]:
+    """A function that trains pythae's model once on `x` [B,C,S,S], in its trainer's own order.
+
+    It is the body of the trainer's loop over batches, without loading data and reading losses.
+    The optimisers are the recipe's, and its margin lets every network step every time.
+    """
+    discriminator = _Discriminator(networks)
+    model = VAEGAN(
+        VAEGANConfig(
+            input_dim=tuple(x.shape[1:]),
+            latent_dim=config.network.latent_size,
+            reconstruction_layer=discriminator.network.similarity_stage + 1,
+            margin=1e9,
+        ),
+        _Encoder(networks),
+        _Decoder(networks),
+        discriminator,
+    )
+    optim = config.optim
+    trainer = CoupledOptimizerAdversarialTrainer(
+        model,
+        BaseDataset(x.cpu(), torch.zeros(len(x))),
+        training_config=CoupledOptimizerAdversarialTrainerConfig(
+            output_dir=str(output_dir),
+            per_device_train_batch_size=len(x),
+            no_cuda=x.device.type == "cpu",
+            encoder_optimizer_cls="RMSprop",
+            encoder_learning_rate=optim.lr,
+            decoder_optimizer_cls="RMSprop",
+            decoder_learning_rate=optim.lr,
+            discriminator_optimizer_cls="RMSprop",
+            discriminator_learning_rate=optim.lr_discriminator,
+        ),
+    )
+    trainer.set_encoder_optimizer()
+    trainer.set_decoder_optimizer()
+    trainer.set_discriminator_optimizer()
+    model.train()
+    inputs = {"data": x}
+
+    def step() -> None:
+        output = trainer.model(inputs, epoch=1, dataset_size=len(x), uses_ddp=False)
+        trainer._optimizers_step(output)
+
+    return step

@@ -1,0 +1,124 @@
+"""Other ways to compute the update, on the same networks: what ours is timed against.
+
+All of them take the objective of the recipe `seed`: Algorithm 1 of Larsen et al. 2016 with both
+kinds of fakes, the minimax GAN loss and a fixed gamma.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaegan.config import Config, ObjectiveConfig
+from vaegan.losses import fake_cost, prior_loss, real_cost, similarity_loss
+from vaegan.networks import Networks
+from vaegan.update import Noise
+
+
+class ThreePasses:
+    """The gradients of three whole losses by three backward passes: right, and wasteful.
+
+    `plain` is what comes to mind first: each loss goes backward through everything it depends
+    on, and of the gradients only its own network's are kept. With `plain=False` each backward
+    pass is told whose gradients are wanted, so that autograd leaves out what leads nowhere.
+    """
+
+    def __init__(self, networks: Networks, objective: ObjectiveConfig, *, plain: bool) -> None:
+        assert objective.fakes == "both"
+        assert objective.gan_loss == "minimax"
+        assert objective.gamma_mode == "fixed"
+        self.networks, self.objective, self.plain = networks, objective, plain
+        self.parameters = {n: list(m.parameters()) for n, m in networks.by_name().items()}
+
+    def __call__(self, x: Tensor, noise: Noise) -> None:
+        """Fill `.grad` of the three networks, whatever it held before."""
+        losses = whole_losses(self.networks, self.objective, x, noise)
+        kept: dict[str, list[Tensor | None]] = {}
+        for name, loss in losses.items():
+            self._forget()
+            loss.backward(
+                retain_graph=name != "discriminator",  # the last
+                inputs=None if self.plain else self.parameters[name],
+            )
+            kept[name] = [parameter.grad for parameter in self.parameters[name]]
+        self._forget()
+        for name, gradients in kept.items():
+            for parameter, gradient in zip(self.parameters[name], gradients, strict=True):
+                parameter.grad = gradient
+
+    def _forget(self) -> None:
+        for parameters in self.parameters.values():
+            for parameter in parameters:
+                parameter.grad = None
+
+
+def whole_losses(
+    networks: Networks, objective: ObjectiveConfig, x: Tensor, noise: Noise
+) -> dict[str, Tensor]:
+    """Each network's loss as Algorithm 1 writes it down, nothing cut; x is [B,C,S,S]."""
+    posterior = networks.encoder(x)
+    x_rec = networks.decoder(posterior.sample(noise.eps))
+    x_gen = networks.decoder(noise.z_prior)
+    real, rec, gen = map(networks.discriminator, (x, x_rec, x_gen))
+    prior = prior_loss(posterior.mu, posterior.logvar)
+    similarity = similarity_loss(rec.features, real.features)
+    gan = real_cost(real.logit) + fake_cost(rec.logit) + fake_cost(gen.logit)
+    return {
+        "encoder": objective.beta * prior + similarity,
+        "decoder": objective.gamma * similarity - gan,
+        "discriminator": gan,
+    }
+
+
+class SeedSchedule:
+    """A training step in the order of the first PyTorch version's main.py, ten passes of Dis.
+
+    rishabhd786/VAE-GAN-PYTORCH (commit 29368bc): the discriminator steps first; then the GAN loss
+    is computed anew and the features by two more passes, and the decoder steps; then the encoder
+    and decoder run again, with two passes for the features, and the encoder steps. Every backward
+    pass goes through everything. Left out, in its favour: autograd's anomaly detection, which it
+    switches on, its six `.item()` a step, and sigmoids before the binary cross-entropy.
+    """
+
+    GAMMA, SIMILARITY = 15.0, 5.0  # weights in the decoder's and in the encoder's loss
+
+    def __init__(self, networks: Networks, config: Config) -> None:
+        self.networks, self.latent_size = networks, config.network.latent_size
+        optim = config.optim
+        rates = {"encoder": optim.lr, "decoder": optim.lr, "discriminator": optim.lr_discriminator}
+        self.optimizers = {
+            name: torch.optim.RMSprop(module.parameters(), lr=rates[name])
+            for name, module in networks.by_name().items()
+        }
+
+    def step(self, x: Tensor) -> None:
+        """Train on `x` [B,C,S,S]; the noise comes from torch's global generator."""
+        decoder, discriminator = self.networks.decoder, self.networks.discriminator
+        _, x_rec = self._reconstruct(x)
+        x_gen = decoder(torch.randn(len(x), self.latent_size, device=x.device))
+        self._descend("discriminator", self._gan_loss(x, x_rec, x_gen))
+
+        gan = self._gan_loss(x, x_rec, x_gen)
+        rec_features, real_features = discriminator(x_rec).features, discriminator(x).features
+        similarity = F.mse_loss(rec_features, real_features)
+        self._descend("decoder", self.GAMMA * similarity - gan)
+
+        posterior, x_rec = self._reconstruct(x)
+        rec_features, real_features = discriminator(x_rec).features, discriminator(x).features
+        similarity = F.mse_loss(rec_features, real_features)
+        mu, logvar = posterior
+        prior = -0.5 * (1 + logvar - mu.square() - logvar.exp()).mean()
+        self._descend("encoder", prior + self.SIMILARITY * similarity)
+
+    def _reconstruct(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        posterior = self.networks.encoder(x)
+        z = posterior.sample(torch.randn_like(posterior.mu))
+        return (posterior.mu, posterior.logvar), self.networks.decoder(z)
+
+    def _gan_loss(self, x: Tensor, x_rec: Tensor, x_gen: Tensor) -> Tensor:
+        real, rec, gen = (self.networks.discriminator(image).logit for image in (x, x_rec, x_gen))
+        return real_cost(real) + fake_cost(rec) + fake_cost(gen)
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        self.optimizers[name].zero_grad()
+        loss.backward(retain_graph=True)
+        self.optimizers[name].step()

@@ -1,0 +1,62 @@
+"""What is timed, built in one place: networks, learner, batches."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from benchmarks.machine import DTYPES
+from benchmarks.plan import Case
+from vaegan.learner import Learner
+from vaegan.networks import Networks, build_networks
+from vaegan.update import Noise
+
+_MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def build_accelerator(case: Case, device: torch.device) -> Accelerator:
+    """An accelerator of the case's precision on `device`."""
+    # accelerate keeps one state per process, precision included; here each learner has its own.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=_MIXED[case.precision])
+
+
+def build_learner(case: Case, device: torch.device) -> Learner:
+    """The learner whose `step` the trainer runs, in the case's precision and compile mode."""
+    assert case.mode == "eager", case.mode
+    return Learner(case.config(), build_accelerator(case, device))
+
+
+def build_bare(case: Case, device: torch.device) -> Networks:
+    """The case's networks alone, in its layout, with the same weights every time."""
+    config = case.config()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        networks = build_networks(config.data, config.network)
+    for module in networks.by_name().values():
+        module.to(device, memory_format=memory_format(case))  # type: ignore[call-overload]
+    return networks
+
+
+def build_batch(case: Case, device: torch.device) -> tuple[Tensor, Noise]:
+    """Images in [-1, 1], shaped and laid out as the case says, and an update's noise."""
+    source = torch.Generator().manual_seed(0)
+    x = torch.rand(case.image_shape(), generator=source) * 2 - 1
+    eps, z_prior = torch.randn(
+        2, case.batch, case.config().network.latent_size, generator=source
+    ).to(device)
+    return x.to(device).contiguous(memory_format=memory_format(case)), Noise(eps, z_prior)
+
+
+def memory_format(case: Case) -> torch.memory_format:
+    """The case's layout, as torch calls it."""
+    return torch.channels_last if case.layout == "channels_last" else torch.contiguous_format
+
+
+def autocast(case: Case, device: torch.device) -> AbstractContextManager[object]:
+    """The case's precision for code that does not run under accelerate."""
+    if case.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, DTYPES[case.precision])

@@ -1,0 +1,31 @@
+"""The whole training step, exactly as the trainer runs it."""
+
+from dataclasses import replace
+
+import torch
+
+from benchmarks.counting import count_work
+from benchmarks.plan import COMPILE_MODES, Case, Plan
+from benchmarks.subjects import build_batch, build_learner
+from benchmarks.timing import Timer
+
+STEP = "training step"
+
+
+def cases(plan: Plan) -> list[Case]:
+    default = [
+        Case(STEP, "default", (32, 1), 256 if plan.on_gpu else 64, precision)
+        for precision in plan.fast_precisions
+    ]
+    return plan.choose(default, plan.sweep([STEP], modes=COMPILE_MODES))
+
+
+def test_training_step(timed: Timer, device: torch.device, case: Case) -> None:
+    x, noise = build_batch(case, device)
+    work = None
+    if case.mode != "eager":  # a compiled step's operators cannot be watched
+        eager = build_learner(replace(case, mode="eager"), device)
+        work = count_work(lambda: eager.step(x, noise, 0))
+        del eager
+    learner = build_learner(case, device)
+    timed(lambda: learner.step(x, noise, 0), images=case.batch, facts=case.facts(), work=work)
