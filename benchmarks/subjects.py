@@ -3,7 +3,6 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
@@ -11,22 +10,16 @@ from benchmarks.machine import DTYPES
 from benchmarks.plan import Case
 from vaegan.learner import Learner
 from vaegan.networks import Networks, build_networks
+from vaegan.processes import build_accelerator
 from vaegan.update import Noise
-
-_MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-
-
-def build_accelerator(case: Case, device: torch.device) -> Accelerator:
-    """An accelerator of the case's precision on `device`."""
-    # accelerate keeps one state per process, precision included; here each learner has its own.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=_MIXED[case.precision])
 
 
 def build_learner(case: Case, device: torch.device) -> Learner:
-    """The learner whose `step` the trainer runs, in the case's precision and compile mode."""
-    assert case.mode == "eager", case.mode
-    return Learner(case.config(), build_accelerator(case, device))
+    """The learner whose `step` the trainer runs, in the case's precision and mode."""
+    # accelerate keeps one state per process, precision included; here each learner has its own.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = build_accelerator(case.precision, cpu=device.type == "cpu")
+    return Learner(case.config(), accelerator)
 
 
 def build_bare(case: Case, device: torch.device) -> Networks:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from benchmarks.counting import count_work
-from benchmarks.plan import COMPILE_MODES, Case, Plan
+from benchmarks.plan import MODES, Case, Plan
 from benchmarks.subjects import build_batch, build_learner
 from benchmarks.timing import Timer
 
@@ -13,17 +13,20 @@ STEP = "training step"
 
 
 def cases(plan: Plan) -> list[Case]:
+    batch, modes = (256, plan.modes) if plan.on_gpu else (64, ["eager", "joint"])
     default = [
-        Case(STEP, "default", (32, 1), 256 if plan.on_gpu else 64, precision)
+        Case(STEP, "default", (32, 1), batch, precision, mode=mode)
         for precision in plan.fast_precisions
+        for mode in modes
+        if not (precision == "fp16" and mode == "inductor")  # refused: see learner.check_compile
     ]
-    return plan.choose(default, plan.sweep([STEP], modes=COMPILE_MODES))
+    return plan.choose(default, plan.sweep([STEP], modes=plan.modes))
 
 
 def test_training_step(timed: Timer, device: torch.device, case: Case) -> None:
     x, noise = build_batch(case, device)
     work = None
-    if case.mode != "eager":  # a compiled step's operators cannot be watched
+    if MODES[case.mode].get("compile"):  # a recorded step's operators cannot be watched
         eager = build_learner(replace(case, mode="eager"), device)
         work = count_work(lambda: eager.step(x, noise, 0))
         del eager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from benchmarks.counting import count_work
@@ -23,7 +23,7 @@ from benchmarks.timing import RecordedClock
 from tests.commands import ROOT, run_command
 from tests.tiny import tiny_config
 from vaegan.config import Config
-from vaegan.networks import Networks, build_networks
+from vaegan.networks import Discriminator, Networks, build_networks
 from vaegan.recipes import recipe_config
 from vaegan.update import Noise, VAEGANUpdate
 
@@ -105,6 +105,33 @@ def test_counted_work_is_that_of_the_table(
             }[rival]
             work = count_work(call)
     assert work.mmac / BATCH == pytest.approx(MMAC[side, channels, rival], rel=0.01)
+
+
+@pytest.mark.parametrize(("side", "channels"), [(64, 1), (32, 3)])
+@pytest.mark.parametrize(("gan_loss", "extra"), [("minimax", 0), ("non-saturating", 2)])
+def test_update_computes_no_more_than_three_owned_gradients_need(
+    side: int, channels: int, gan_loss: str, extra: int
+) -> None:
+    """3E + 7D + 9S + S_l, counted from single forward passes; non-saturating costs 2S more.
+
+    Of Algorithm 1 as it stands that is the least: E, D and S forward 1, 2 and 3 times; backward
+    twice as much to weights and inputs of what is trained, and once to inputs alone where the
+    similarity's gradient passes through Dis_l and Dec.
+    """
+    config = recipe_config("seed", image_size=side, channels=channels, gan_loss=gan_loss)
+    with FakeTensorMode():
+        networks, x, noise = inputs(config)
+        encoder, decoder, discriminator = networks.by_name().values()
+        e = count_work(lambda: encoder(x)).flop
+        d = count_work(lambda: decoder(noise.z_prior)).flop
+        s = count_work(lambda: discriminator(x)).flop
+        assert isinstance(discriminator, Discriminator)
+        stages = discriminator.stages[: discriminator.similarity_stage + 1]
+        s_l = count_work(lambda: nn.Sequential(discriminator.stem, *stages)(x)).flop
+        found = count_work(lambda: VAEGANUpdate(networks, config.objective)(x, noise)).flop
+    least = 3 * e + 7 * d + 9 * s + s_l
+    assert found <= 1.02 * least + extra * s
+    assert found >= 0.98 * least + extra * s
 
 
 @pytest.mark.parametrize("plain", [True, False])

@@ -40,10 +40,10 @@ def test_precision_is_the_users_then_the_launchers_then_the_hardwares(
 
 
 def test_precisions_that_cannot_be_had_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="fp16 .* needs a CUDA device"):
+    with pytest.raises(UserError, match=r"fp16 .* needs a CUDA device"):
         choose_precision("fp16", cuda=False)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
-    with pytest.raises(UserError, match="--mixed_precision fp8.*give no, bf16 or fp16"):
+    with pytest.raises(UserError, match=r"--mixed_precision fp8.*give no, bf16 or fp16"):
         choose_precision("auto", cuda=True)
 
 
