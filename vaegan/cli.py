@@ -37,12 +37,13 @@ MAY_CHANGE = frozenset(
 
 _OF_THE_GAN = ("gan_loss", "gate", "gate_equilibrium", "gate_margin", "lr_discriminator")
 _OF_BOTH = ("gamma", "gamma_mode", "fakes", "fake_reduction")
-# What a model does not read: said where it is given, since it would change nothing.
+# What a model does not read: said where it is given, since it would change nothing. Sizes of
+# networks may be given all the same, so that one set of options describes all four models.
 WITHOUT_EFFECT: dict[ModelName, tuple[str, ...]] = {
     "vaegan": (),
-    "vae": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes", "similarity_layer"),
+    "vae": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes"),
     "vae-dis": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes"),
-    "gan": (*_OF_BOTH, "beta", "likelihood", "encoder_widths", "encoder_hidden"),
+    "gan": (*_OF_BOTH, "beta", "likelihood"),
 }
 
 
