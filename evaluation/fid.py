@@ -86,8 +86,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
     if count < 2:
         raise UserError(f"--num-samples {count} is not allowed: it must be 2 or more.")
     if torch.cuda.is_available():
-        for module in (model.encoder, model.decoder, model.discriminator):
-            module.cuda()
+        model.decoder.cuda()
     generated = generate(model, count, arguments.seed)
     return {
         "fid": frechet_inception_distance(generated, real, weights),

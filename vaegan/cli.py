@@ -18,7 +18,7 @@ from typing import Annotated, get_args
 
 import tyro
 
-from vaegan.config import Config, DatasetName, RecipeName
+from vaegan.config import Config, DatasetName, ModelName, RecipeName
 from vaegan.errors import UserError
 from vaegan.recipes import recipe_config
 from vaegan.run_folder import RunFolder, read_config
@@ -35,10 +35,21 @@ MAY_CHANGE = frozenset(
     }
 )
 
+_OF_THE_GAN = ("gan_loss", "gate", "gate_equilibrium", "gate_margin", "lr_discriminator")
+_OF_BOTH = ("gamma", "gamma_mode", "fakes", "fake_reduction")
+# What a model does not read: said where it is given, since it would change nothing. Sizes of
+# networks may be given all the same, so that one set of options describes all four models.
+WITHOUT_EFFECT: dict[ModelName, tuple[str, ...]] = {
+    "vaegan": (),
+    "vae": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes"),
+    "vae-dis": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes"),
+    "gan": (*_OF_BOTH, "beta", "likelihood"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Train the VAE/GAN of Larsen et al. 2016 (arXiv 1512.09300).
+    """Train the VAE/GAN of Larsen et al. 2016 (arXiv 1512.09300), or a baseline of it.
 
     Start it with accelerate, which decides on devices, processes and mixed precision:
     accelerate launch launch/train.py --dataset fashion-mnist
@@ -108,6 +119,7 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
             raise UserError(_one_sentence(refusal.getvalue())) from None
         raise
     settings = command.settings
+    _refuse_without_effect(arguments, settings.model)
     if not settings.run.output_dir:
         settings = settings.replace(output_dir=_default_folder(settings))
     if stored is not None:
@@ -126,13 +138,13 @@ def _one_sentence(box: str) -> str:
 
 
 def describe(config: Config) -> str:
-    """The config as it is saved, and what the three networks count."""
+    """The config as it is saved, and what the networks count."""
     import torch
 
     from vaegan.networks import build_networks, count_parameters
 
     with torch.device("meta"):  # shapes only: no memory, no random numbers
-        networks = build_networks(config.data, config.network)
+        networks = build_networks(config.data, config.network, config.model)
     counts = {name: count_parameters(m) for name, m in networks.by_name().items()}
     lines = [f"{name:<14}{count:>12,} parameters" for name, count in counts.items()]
     return "\n".join([json.dumps(config.to_dict(), indent=2), *lines])
@@ -152,12 +164,23 @@ def start(command: Command, folder: RunFolder) -> None:
 def _recipe_default(arguments: Sequence[str]) -> Config:
     """The recipe's values for the data set and image size asked for; tyro refuses bad ones."""
     recipe, dataset = _given(arguments, "recipe"), _given(arguments, "dataset")
-    size = _given(arguments, "image_size")
+    model, size = _given(arguments, "model"), _given(arguments, "image_size")
+    similarity = _given(arguments, "similarity_from")
     return recipe_config(
         recipe if recipe in get_args(RecipeName) else "default",  # type: ignore[arg-type]
         dataset if dataset in get_args(DatasetName) else "mnist5k",  # type: ignore[arg-type]
+        model if model in get_args(ModelName) else "vaegan",  # type: ignore[arg-type]
         **({"image_size": int(size)} if size is not None and size.isdecimal() else {}),
+        **({"similarity_from": similarity} if similarity is not None else {}),
     )
+
+
+def _refuse_without_effect(arguments: Sequence[str], model: ModelName) -> None:
+    """Refuse options that the chosen model has no use for."""
+    given = [name for name in WITHOUT_EFFECT[model] if _given(arguments, name) is not None]
+    if given:
+        options = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise UserError(f"{options} has no effect on --model {model}: leave it out.")
 
 
 def _given(arguments: Sequence[str], name: str) -> str | None:

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaegan.networks import Networks
-from vaegan.update import Metrics, Noise, VAEGANUpdate
+from vaegan.update import Metrics, Noise, Update
 
 
 class CompiledUpdate:
@@ -24,15 +24,15 @@ class CompiledUpdate:
     The networks' buffers and the state of the gradient balance are updated in place.
     """
 
-    def __init__(self, update: VAEGANUpdate) -> None:
+    def __init__(self, update: Update) -> None:
         self.update = update
         self.whole = _Whole(update)
         self.program: Callable[..., Any] | None = None
         self.metric_names: list[str] = []
 
     def __call__(self, x: Tensor, noise: Noise) -> Metrics:
-        parameters = list(self.whole.parameters())
-        inputs = [p.detach() for p in parameters], list(self.whole.buffers()), x, *noise
+        parameters = [p for p in self.whole.parameters() if p.requires_grad]
+        inputs = [p.detach() for p in parameters], self.whole.others(), x, *noise
         if self.program is None:
             self.program = self._compile(*inputs)
         with torch.no_grad():
@@ -42,15 +42,16 @@ class CompiledUpdate:
         return dict(zip(self.metric_names, values, strict=True))
 
     def _compile(self, *inputs: Any) -> Callable[..., Any]:
-        names = [name for name, _ in self.whole.named_parameters()]
-        buffer_names = [name for name, _ in self.whole.named_buffers()]
+        named = self.whole.named_parameters()
+        names = [name for name, parameter in named if parameter.requires_grad]
+        other_names = [name for name in self.whole.state_dict() if name not in names]
 
         def flat(
-            parameters: list[Tensor], buffers: list[Tensor], x: Tensor, eps: Tensor, z_prior: Tensor
+            parameters: list[Tensor], others: list[Tensor], x: Tensor, eps: Tensor, z_prior: Tensor
         ) -> tuple[list[Tensor], list[Tensor]]:
             weights = [p.detach().requires_grad_() for p in parameters]
             state = dict(zip(names, weights, strict=True))
-            state |= dict(zip(buffer_names, buffers, strict=True))
+            state |= dict(zip(other_names, others, strict=True))
             metrics = functional_call(self.whole, state, (x, Noise(eps, z_prior)))
             self.metric_names = list(metrics)
             gradients = [w.grad for w in weights]
@@ -65,16 +66,22 @@ class CompiledUpdate:
 class _Whole(nn.Module):
     """The update as one module, so that all its weights and buffers can be named and replaced."""
 
-    def __init__(self, update: VAEGANUpdate) -> None:
+    def __init__(self, update: Update) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict(update.networks.by_name())
+        self.kind = type(update)
+        self.networks = nn.ModuleDict(vars(update.networks))
         self.objective, self.joint = update.objective, update.joint
         if update.balance is not None:
             self.register_buffer("balance", update.balance.state)
 
+    def others(self) -> list[Tensor]:
+        """Buffers and frozen weights."""
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        return [value for name, value in self.state_dict().items() if name not in trained]
+
     def forward(self, x: Tensor, noise: Noise) -> Metrics:
         networks = Networks(**dict(self.networks.items()))
-        update = VAEGANUpdate(networks, self.objective, joint=self.joint)
+        update = self.kind(networks, self.objective, joint=self.joint)
         if update.balance is not None:
             update.balance.state = self.get_buffer("balance")
         return update(x, noise)

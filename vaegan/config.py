@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from vaegan.errors import UserError
 
 DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "folder"]
-ModelName = Literal["vaegan"]
+ModelName = Literal["vaegan", "vae", "vae-dis", "gan"]
 RecipeName = Literal["default", "larsen2016", "seed"]
 Norm = Literal["batch", "group", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -133,6 +133,9 @@ class ObjectiveConfig:
     likelihood: Literal["unit-variance", "optimal-variance"] = "unit-variance"
     """The Gaussian of the learned similarity: with variance 1 as in the paper, or with the
     variance that fits the batch best (sigma-VAE, Rybkin et al. 2021)."""
+    similarity_from: str = ""
+    """For --model vae-dis: the ckpt.pt of a GAN or VAE/GAN with the same discriminator, which is
+    then frozen."""
     gamma: float = 1e-2
     """Weight of the similarity loss against the GAN loss in the decoder's loss."""
     gamma_mode: Literal["fixed", "balanced"] = "fixed"
@@ -265,7 +268,9 @@ class Config:
     """Everything that makes a run."""
 
     model: ModelName = "vaegan"
-    """Which networks are trained on which losses."""
+    """Which networks are trained on which losses: the VAE/GAN, or a baseline on the same networks,
+    vae (likelihood of pixels), vae-dis (VAE with the learned similarity of a GAN's discriminator,
+    named by --similarity-from) or gan."""
     recipe: RecipeName = "default"
     """A named set of values for the options below, which each of them overrides: default is this
     project's, larsen2016 the paper's author's, seed the first PyTorch version's."""
@@ -276,6 +281,12 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
+        if (self.model == "vae-dis") != bool(self.objective.similarity_from):
+            raise UserError(
+                f"--model {self.model} does not go with --similarity-from "
+                f"{self.objective.similarity_from or '(nothing)'}: vae-dis needs the ckpt.pt of a "
+                "trained gan there, and no other model takes one."
+            )
         size = self.data.image_size
         for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):
             widths = getattr(self.network, name)

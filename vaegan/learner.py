@@ -7,6 +7,7 @@ be recorded and replayed.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from shutil import which
 from typing import Any
 
@@ -15,10 +16,11 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from vaegan.baselines import UPDATES
 from vaegan.config import Config
 from vaegan.ema import EMA, newest_weight
 from vaegan.errors import UserError
-from vaegan.networks import Networks, build_networks
+from vaegan.networks import build_networks
 from vaegan.optim import (
     build_optimizer,
     equilibrium_gate,
@@ -28,7 +30,7 @@ from vaegan.optim import (
     set_learning_rates,
 )
 from vaegan.randomness import Purpose, generator
-from vaegan.update import Metrics, Noise, VAEGANUpdate
+from vaegan.update import Metrics, Noise
 
 Step = Callable[[Tensor, Noise], Metrics]
 
@@ -45,20 +47,26 @@ class Learner:
         self.config, self.accelerator = config, accelerator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.run.seed, Purpose.WEIGHTS).initial_seed())
-            bare = build_networks(config.data, config.network)
+            bare = build_networks(config.data, config.network, config.model)
         for module in bare.by_name().values():
             # Convolutions are faster with the channels innermost, on CPUs and GPUs alike.
             module.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bare = bare
-        self.ema = {"encoder": EMA(bare.encoder), "decoder": EMA(bare.decoder)}
+        self.ema = {
+            name: EMA(module) for name, module in bare.trained().items() if name != "discriminator"
+        }
         self.ema_weight: float | Tensor = (
             torch.zeros((), device=self.device) if self.device.type == "cuda" else 0.0
         )
-        encoder, decoder, discriminator, self.optimizer = accelerator.prepare(
-            bare.encoder, bare.decoder, bare.discriminator, build_optimizer(bare, config.optim)
+        trained = bare.trained()
+        *modules, self.optimizer = accelerator.prepare(
+            *trained.values(), build_optimizer(bare, config.optim)
         )
-        self.update = VAEGANUpdate(
-            Networks(encoder, decoder, discriminator),
+        wrapped = dict(zip(trained, modules, strict=True))
+        for name in bare.by_name().keys() - trained.keys():  # frozen: precision, but no DDP
+            wrapped[name] = accelerator.prepare_model(getattr(bare, name), evaluation_mode=True)
+        self.update = UPDATES[config.model](
+            replace(bare, **wrapped),
             config.objective,
             joint=config.run.discriminator_passes == "joint",
             scale=accelerator.scaler.scale if accelerator.scaler is not None else _unscaled,
@@ -89,7 +97,8 @@ class Learner:
         metrics = self.gradients(x, noise)
         self.accelerator.unscale_gradients(optimizer)
         metrics |= self._clip_and_measure()
-        if config.objective.gate:
+        # A VAE has no equilibrium to keep.
+        if config.objective.gate and "loss/gan_real" in metrics:
             real, fake = self.mean_over_ranks(
                 torch.stack([metrics["loss/gan_real"], metrics["loss/gan_fake"]])
             )

@@ -1,4 +1,4 @@
-"""A trained VAE/GAN to use: encode, decode, sample, reconstruct."""
+"""A trained model to use: encode, decode, sample, reconstruct."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,20 +8,24 @@ from torch import Tensor
 
 from vaegan.checkpoint import load_weights, read_inference_file
 from vaegan.config import Config
+from vaegan.errors import UserError
 from vaegan.networks import Networks, Posterior, build_networks
 from vaegan.randomness import prior_sample
 
 
 class VAEGAN:
-    """The three networks in evaluation mode. Images are float32 [B,C,S,S] in [-1, 1].
+    """A model's networks in evaluation mode. Images are float32 [B,C,S,S] in [-1, 1].
+
+    A baseline lacks some: `encoder` is None for a GAN, `discriminator` for a VAE.
 
     Evaluation mode means that batch norm uses its running statistics, so that an image does not
     depend on the others of its batch.
     """
 
     def __init__(self, networks: Networks, config: Config) -> None:
-        self.encoder, self.decoder = networks.encoder.eval(), networks.decoder.eval()
-        self.discriminator, self.config = networks.discriminator.eval(), config
+        present = {name: module.eval() for name, module in networks.by_name().items()}
+        self.encoder, self.discriminator = present.get("encoder"), present.get("discriminator")
+        self.decoder, self.config = present["decoder"], config
 
     @property
     def device(self) -> torch.device:
@@ -29,7 +33,12 @@ class VAEGAN:
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Posterior:
-        """q(z|x): mu and logvar, each [B,Z]."""
+        """q(z|x): mu and logvar, each [B,Z]; `UserError` for a model without an encoder."""
+        if self.encoder is None:
+            raise UserError(
+                f"A model of kind {self.config.model} has no encoder, so that images cannot be "
+                "encoded or reconstructed: use vaegan, vae or vae-dis."
+            )
         return self.encoder(x.to(self.device))
 
     @torch.no_grad()
@@ -61,7 +70,7 @@ def load(
     content = read_inference_file(path)
     config = Config.from_dict(content["config"], f"the config in {path}")
     with torch.device(device):
-        networks = build_networks(config.data, config.network)
+        networks = build_networks(config.data, config.network, config.model)
     chosen = {**content["weights"], **(content["ema"] if weights == "ema" else {})}
     for name, module in networks.by_name().items():
         load_weights(module, chosen.get(name, {}), path)

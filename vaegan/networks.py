@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vaegan.config import DataConfig, NetworkConfig, Norm
+from vaegan.config import DataConfig, ModelName, NetworkConfig, Norm
 
 LOGVAR_RANGE = (-30.0, 20.0)  # exp() of either end is finite in float32; no gradient beyond
 LEAK = 0.2
@@ -127,22 +127,44 @@ class Discriminator(nn.Module):
         return Judgement(features.flatten(1), self.logit(h).squeeze(1))
 
 
+class Absent(nn.Module):
+    """In the place of a network that a model does not have."""
+
+
 @dataclass(frozen=True)
 class Networks:
-    """The three networks, bare or wrapped for distributed training."""
+    """The networks of a model, bare or wrapped for distributed training."""
 
     encoder: nn.Module
     decoder: nn.Module
     discriminator: nn.Module
 
     def by_name(self) -> dict[str, nn.Module]:
-        """By name, in the order in which a batch meets them."""
-        return dict(vars(self))
+        """Those that the model has, by name, in the order in which a batch meets them."""
+        return {name: m for name, m in vars(self).items() if not isinstance(m, Absent)}
+
+    def trained(self) -> dict[str, nn.Module]:
+        """Those of them that are not frozen."""
+        return {
+            name: module
+            for name, module in self.by_name().items()
+            if any(p.requires_grad for p in module.parameters())
+        }
 
 
-def build_networks(data: DataConfig, network: NetworkConfig) -> Networks:
-    """The three networks with fresh weights, drawn from torch's global generator."""
-    return Networks(Encoder(data, network), Decoder(data, network), Discriminator(data, network))
+def build_networks(
+    data: DataConfig, network: NetworkConfig, model: ModelName = "vaegan"
+) -> Networks:
+    """The networks of a model with fresh weights, drawn from torch's global generator.
+
+    The discriminator of `vae-dis` is frozen and in evaluation mode.
+    """
+    encoder = Absent() if model == "gan" else Encoder(data, network)
+    decoder = Decoder(data, network)
+    discriminator = Absent() if model == "vae" else Discriminator(data, network)
+    if model == "vae-dis":
+        discriminator.eval().requires_grad_(False)
+    return Networks(encoder, decoder, discriminator)
 
 
 def count_parameters(module: nn.Module) -> int:

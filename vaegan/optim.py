@@ -18,14 +18,14 @@ from vaegan.networks import Networks
 
 
 def build_optimizer(networks: Networks, config: OptimConfig) -> Optimizer:
-    """An optimiser with the parameter groups "encoder", "decoder" and "discriminator".
+    """An optimiser with one parameter group for each network that is trained, named after it.
 
     Adam is torch's fused one. Deviation from the author's code: DeepPy's RMSProp adds eps inside
     the square root, torch's outside.
     """
     groups = [
         {"name": name, "params": list(module.parameters()), "lr": base_lr(name, config)}
-        for name, module in networks.by_name().items()
+        for name, module in networks.trained().items()
     ]
     # Steps are then counted on the device, which a CUDA graph needs and which costs nothing.
     capturable = next(networks.decoder.parameters()).is_cuda

@@ -69,7 +69,11 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "cross-entropy, nats",
         {"loss/gan": "sum", "loss/gan_real": "real", "loss/gan_fake": "fake, mean"},
     ),
-    ("Reconstruction loss", "nats per image", {"loss/similarity": "in the features of layer l"}),
+    (
+        "Reconstruction loss",
+        "nats per image",
+        {"loss/similarity": "in the features of layer l", "loss/pixels": "in pixels"},
+    ),
     (
         "Discriminator's verdict",
         "mean probability of real",
@@ -85,9 +89,16 @@ def save_curves(path: Path, metrics_file: Path) -> None:
     rows: list[dict[str, Any]] = [
         json.loads(line) for line in metrics_file.read_text().splitlines()
     ]
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    axes = figure.subplots(2, 2).flat
-    for axis, (title, unit, lines) in zip(axes, PANELS, strict=True):
+    recorded = {key for row in rows for key, value in row.items() if value is not None}
+    panels = [panel for panel in PANELS if recorded & panel[2].keys()]
+    if not panels:
+        return
+    down = -(-len(panels) // 2)
+    figure = Figure(figsize=(11, 3.5 * down), layout="constrained")
+    axes = figure.subplots(down, 2, squeeze=False).flat
+    for spare in list(axes)[len(panels) :]:
+        spare.set_visible(False)
+    for axis, (title, unit, lines) in zip(axes, panels, strict=False):
         for key, label in lines.items():
             points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
             if points:

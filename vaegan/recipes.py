@@ -1,24 +1,26 @@
 """Recipes and data sets' own defaults: values, never code paths.
 
-A setting is looked up in this order: the command line, the recipe at this image size, the recipe,
-the data set, the default of `vaegan.config`.
+A setting is looked up in this order: the command line, the recipe for this model, the recipe at
+this image size, the recipe, the data set, the default of `vaegan.config`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from vaegan.config import Config, DatasetName, RecipeName
+from vaegan.config import Config, DatasetName, ModelName, RecipeName
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`settings` everywhere, and over them `at_most[S]` for images of at most S pixels."""
+    """`settings` everywhere; over them `at_most[S]` for images of at most S pixels; over both
+    `models[M]` for the model M."""
 
     settings: Settings
     at_most: Mapping[int, Settings] = field(default_factory=dict)
+    models: Mapping[ModelName, Settings] = field(default_factory=dict)
 
 
 DATASET_DEFAULTS: dict[DatasetName, Settings] = {
@@ -69,6 +71,12 @@ RECIPES: dict[RecipeName, Recipe] = {
             "lr_discriminator": 4e-4,
         },
         at_most={32: {"beta": 40.0}},
+        models={
+            # 1,024 to 12,288 pixels with a fitted variance: a beta of a few keeps the aggregated
+            # posterior near the prior that samples are drawn from.
+            "vae": {"beta": 4.0, "lr": 1e-3},
+            "gan": {"lr": 4e-4},
+        },
     ),
     # andersbll/autoencoding_beyond_pixels, the scripts for CelebA and LFW (64 pixels) and for
     # CIFAR (32). The author weighs w * L_llike - (1 - w) * L_GAN: gamma = w / (1 - w). Deviations:
@@ -151,7 +159,10 @@ LARGEST_BASE = 8  # pixels: the side of the innermost maps in the paper's 64-pix
 
 
 def recipe_settings(
-    recipe: RecipeName, dataset: DatasetName, image_size: int | None = None
+    recipe: RecipeName,
+    dataset: DatasetName,
+    image_size: int | None = None,
+    model: ModelName = "vaegan",
 ) -> dict[str, Any]:
     """The settings of a recipe on a data set; `image_size` where the user chose another.
 
@@ -162,6 +173,7 @@ def recipe_settings(
     settings = {
         "recipe": recipe,
         "dataset": dataset,
+        "model": model,
         **DATASET_DEFAULTS[dataset],
         **chosen.settings,
     }
@@ -171,6 +183,7 @@ def recipe_settings(
     for limit, changes in sorted(chosen.at_most.items(), reverse=True):
         if size <= limit:
             settings.update(changes)
+    settings.update(chosen.models.get(model, {}))
     for name in _WIDTHS:
         inner, widths = (0 if name == "decoder_widths" else -1), settings[name]
         stages = len(widths) - (name == "decoder_widths")
@@ -182,9 +195,11 @@ def recipe_settings(
 
 
 def recipe_config(
-    recipe: RecipeName = "default", dataset: DatasetName = "mnist5k", **settings: Any
+    recipe: RecipeName = "default",
+    dataset: DatasetName = "mnist5k",
+    model: ModelName = "vaegan",
+    **settings: Any,
 ) -> Config:
     """The config of a recipe on a data set, with some settings of one's own."""
-    return Config().replace(
-        **{**recipe_settings(recipe, dataset, settings.get("image_size")), **settings}
-    )
+    chosen = recipe_settings(recipe, dataset, settings.get("image_size"), model)
+    return Config().replace(**{**chosen, **settings})

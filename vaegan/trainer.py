@@ -4,6 +4,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import accelerate
@@ -14,7 +15,14 @@ from tqdm import tqdm
 
 import vaegan
 from vaegan.background import BackgroundWriter
-from vaegan.checkpoint import INFERENCE_FORMAT, RESUME_FORMAT, on_host, write_file
+from vaegan.checkpoint import (
+    INFERENCE_FORMAT,
+    RESUME_FORMAT,
+    load_weights,
+    on_host,
+    read_inference_file,
+    write_file,
+)
 from vaegan.config import Config
 from vaegan.data import BatchOrder, ImageSource, Loader, load_source
 from vaegan.data.images import to_network_range
@@ -30,7 +38,7 @@ from vaegan.run_folder import RunFolder
 from vaegan.tracking import build_tracker
 
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
-LOSSES = ("loss/prior", "loss/similarity", "loss/gan")
+LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
 
 
 def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
@@ -106,6 +114,8 @@ class Trainer:
         self.learner = Learner(config, accelerator)
         if checkpoint is not None:
             self.learner.load_state_dict(checkpoint)
+        elif config.objective.similarity_from:
+            self._take_similarity(Path(config.objective.similarity_from))
         order = BatchOrder(
             len(source), batch_size=run.batch_size, seed=run.seed, rank=rank, world_size=world
         )
@@ -182,11 +192,12 @@ class Trainer:
         self.folder.append_metrics({"step": step, "images_seen": seen, "epoch": epoch, **row})
         drawable = {k: v for k, v in row.items() if v is not None}
         self.tracker.log(drawable, step, seen)
-        bar.set_postfix_str(" ".join(f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES))
+        losses = [f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES if k in means]
+        bar.set_postfix_str(" ".join(losses))
         self._stop_unless_finite(means, step)
 
     def _stop_unless_finite(self, means: dict[str, float], step: int) -> None:
-        broken = [name for name in LOSSES if not math.isfinite(means[name])]
+        broken = [name for name in LOSSES if not math.isfinite(means.get(name, 0.0))]
         if broken:
             raise UserError(
                 f"{broken[0]} is no longer finite at step {step}: the last checkpoint in "
@@ -197,16 +208,16 @@ class Trainer:
         """The same noise and the same images, through the averaged weights."""
         if not self.main or self.preview is None:
             return
-        encoder, decoder = (self.learner.ema[n].module for n in ("encoder", "decoder"))
+        averages = {name: average.module for name, average in self.learner.ema.items()}
+        encoder, decoder = averages.get("encoder"), averages["decoder"]
         z = prior_sample(PREVIEW_SAMPLES, self.config.network.latent_size, self.config.run.seed).to(
             self.device
         )
         x = to_network_range(self.preview.to(self.device))
         with torch.no_grad():
-            grids = {
-                "samples": sample_grid(decoder(z)),
-                "reconstructions": reconstruction_grid(x, decoder(encoder(x).mu)),
-            }
+            grids = {"samples": sample_grid(decoder(z))}
+            if encoder is not None:
+                grids["reconstructions"] = reconstruction_grid(x, decoder(encoder(x).mu))
         self.tracker.log_images(grids, step, step * self.global_batch)
         for name, grid in grids.items():
             self.writer.submit(save_png, self.folder.root / name / f"step-{step:08d}.png", grid)
@@ -234,6 +245,16 @@ class Trainer:
         self.writer.submit(write_file, self.folder.inference_file, INFERENCE_FORMAT, inference)
         self.writer.submit(self.folder.drop_old_checkpoints, self.config.run.keep_last)
         self.writer.submit(self.folder.draw)
+
+    def _take_similarity(self, path: Path) -> None:
+        """The frozen discriminator's weights, from the run of another model."""
+        weights = read_inference_file(path)["weights"].get("discriminator")
+        if weights is None:
+            raise UserError(
+                f"--similarity-from {path} holds no discriminator: give the ckpt.pt of a gan or a "
+                "vaegan."
+            )
+        load_weights(self.learner.bare.discriminator, weights, path)
 
     def _check_resumable(self, checkpoint: dict[str, Any]) -> int:
         start, batch = int(checkpoint["step"]), checkpoint["global_batch"]

@@ -16,13 +16,14 @@ DistributedDataParallel averages and overlaps.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vaegan.adversarial import adversarial_backward
 from vaegan.config import ObjectiveConfig
-from vaegan.losses import fake_cost, optimal_variance, prior_loss, real_cost, similarity_loss
+from vaegan.losses import optimal_variance, prior_loss, similarity_loss
 from vaegan.networks import Judgement, Networks
 
 
@@ -36,14 +37,14 @@ class Noise(NamedTuple):
 Metrics = dict[str, Tensor]
 
 
-class VAEGANUpdate:
-    """Fills `.grad` of the three networks; steps nothing.
+class Update:
+    """Fills `.grad` of the networks that a model trains; steps nothing.
 
     `joint` has all images judged in one pass of the discriminator instead of two or three, with
-    the same result. It computes 2 S_l more, since the gradient of L_llike then runs through the
-    whole batch, but in larger pieces. `scale` multiplies a loss by the fp16 loss scale, or is the
-    identity; `mean_over_ranks` averages a small tensor over the processes, or is the identity.
-    Both act on the device, without waiting for it.
+    the same result. For the VAE/GAN it computes 2 S_l more, since the gradient of L_llike then
+    runs through the whole batch, but in larger pieces. `scale` multiplies a loss by the fp16 loss
+    scale, or is the identity; `mean_over_ranks` averages a small tensor over the processes, or is
+    the identity. Both act on the device, without waiting for it.
     """
 
     def __init__(
@@ -60,37 +61,64 @@ class VAEGANUpdate:
         self.joint = joint
         self.scale = scale
         self.mean_over_ranks = mean_over_ranks
-        self.parameters = {n: list(m.parameters()) for n, m in networks.by_name().items()}
-        device = self.parameters["decoder"][0].device
-        self.balance = GradientBalance(device) if objective.gamma_mode == "balanced" else None
+        self.parameters = {
+            name: [p for p in module.parameters() if p.requires_grad]
+            for name, module in networks.trained().items()
+        }
+        self.balance: GradientBalance | None = None
 
     def __call__(self, x: Tensor, noise: Noise) -> Metrics:
         """Add the gradients of one batch to `.grad`; return detached scalars on the device.
 
         `x` is [B,C,S,S] in [-1, 1]. The optimiser's gradients must have been set to None.
         """
+        raise NotImplementedError
+
+    def likelihood(self, rec: Tensor, real: Tensor) -> Tensor:
+        """L_llike of `rec` [B,F] under the objective's Gaussian around `real` [B,F]."""
+        variance: Tensor | float = 1.0
+        if self.objective.likelihood == "optimal-variance":
+            variance = self.mean_over_ranks(optimal_variance(rec, real))
+        return similarity_loss(rec, real, variance)
+
+    def judge(self, images: list[Tensor]) -> list[Judgement]:
+        """What the discriminator says of each kind of images."""
+        discriminator = self.networks.discriminator
+        if not self.joint:
+            return [discriminator(kind) for kind in images]
+        together = discriminator(torch.cat(images), parts=len(images))
+        parts = zip(*(value.chunk(len(images)) for value in together), strict=True)
+        return [Judgement(*part) for part in parts]
+
+
+class VAEGANUpdate(Update):
+    """The update of Algorithm 1."""
+
+    def __init__(self, networks: Networks, objective: ObjectiveConfig, **how: Any) -> None:
+        super().__init__(networks, objective, **how)
+        if objective.gamma_mode == "balanced":
+            self.balance = GradientBalance(self.parameters["decoder"][0].device)
+
+    def __call__(self, x: Tensor, noise: Noise) -> Metrics:
         o, parameters = self.objective, self.parameters
         show_rec, show_gen = o.fakes != "samples", o.fakes != "reconstructions"
 
         # Forward. The leaves z, x_rec and x_gen are where the three graphs are cut.
         posterior = self.networks.encoder(x)
         z = posterior.sample(noise.eps)
-        z_leaf = _leaf(z)
+        z_leaf = cut(z)
         x_rec = self.networks.decoder(z_leaf)
-        x_rec_leaf = _leaf(x_rec)
+        x_rec_leaf = cut(x_rec)
         fakes = [(x_rec, x_rec_leaf)] if show_rec else []
         if show_gen:
             x_gen = self.networks.decoder(noise.z_prior)
-            fakes.append((x_gen, _leaf(x_gen)))
+            fakes.append((x_gen, cut(x_gen)))
         images, leaves = map(list, zip(*fakes, strict=True))
         # x_rec is judged in any case, for its features.
-        real, rec, *gen = self._judge([x, x_rec_leaf, *leaves[show_rec:]])
+        real, rec, *gen = self.judge([x, x_rec_leaf, *leaves[show_rec:]])
         logits = [judgement.logit for judgement in ([rec] if show_rec else []) + gen]
         prior = prior_loss(posterior.mu, posterior.logvar)
-        variance: Tensor | float = 1.0
-        if o.likelihood == "optimal-variance":
-            variance = self.mean_over_ranks(optimal_variance(rec.features, real.features))
-        similarity = similarity_loss(rec.features, real.features, variance)
+        similarity = self.likelihood(rec.features, real.features)
 
         # d L_llike / d x_rec: through the discriminator, past its weights.
         (similarity_grad,) = torch.autograd.grad(
@@ -98,23 +126,10 @@ class VAEGANUpdate:
         )
 
         # Discriminator: L_GAN; and what the decoder's GAN loss says at x_rec and x_gen.
-        weight = 1 / len(logits) if o.fake_reduction == "mean" else 1.0
-        gan_real = real_cost(real.logit)
-        gan_fake = weight * _total([fake_cost(logit) for logit in logits])
-        if o.gan_loss == "minimax":
-            # -L_GAN: the negated by-product of the discriminator's own backward pass.
-            torch.autograd.backward(
-                self.scale(gan_real + gan_fake), inputs=parameters["discriminator"] + leaves
-            )
-            decoder_gan = -gan_fake.detach()
-            gan_grads = [-_taken(leaf) for leaf in leaves]
-        else:
-            wanted = weight * _total([real_cost(logit) for logit in logits])
-            decoder_gan = wanted.detach()
-            gan_grads = list(torch.autograd.grad(self.scale(wanted), leaves, retain_graph=True))
-            torch.autograd.backward(
-                self.scale(gan_real + gan_fake), inputs=parameters["discriminator"]
-            )
+        gan = adversarial_backward(
+            real.logit, logits, leaves, parameters["discriminator"], o, self.scale
+        )
+        gan_grads = gan.gradients
 
         # Decoder: gamma * L_llike - L_GAN, one backward pass for both kinds of images.
         norms = self.mean_over_ranks(
@@ -138,12 +153,10 @@ class VAEGANUpdate:
         metrics = {
             "loss/prior": prior,
             "loss/similarity": similarity,
-            "loss/gan": (gan_real + gan_fake).detach(),
-            "loss/gan_real": gan_real.detach(),
-            "loss/gan_fake": gan_fake.detach() / (weight * len(logits)),
+            **gan.metrics(),
             "loss/encoder": o.beta * prior + similarity,
-            "loss/decoder": gamma * similarity + decoder_gan,
-            "loss/discriminator": (gan_real + gan_fake).detach(),
+            "loss/decoder": gamma * similarity + gan.generator,
+            "loss/discriminator": gan.real + gan.fake,
             "loss/pixel_mse": (x_rec.detach() - x).square().mean(),
             "dis/real": real.logit.detach().sigmoid().mean(),
             "dis/rec": rec.logit.detach().sigmoid().mean(),
@@ -154,15 +167,6 @@ class VAEGANUpdate:
         if gen:
             metrics["dis/gen"] = gen[0].logit.detach().sigmoid().mean()
         return metrics
-
-    def _judge(self, images: list[Tensor]) -> list[Judgement]:
-        """What the discriminator says of each kind of images."""
-        discriminator = self.networks.discriminator
-        if not self.joint:
-            return [discriminator(kind) for kind in images]
-        together = discriminator(torch.cat(images), parts=len(images))
-        parts = zip(*(value.chunk(len(images)) for value in together), strict=True)
-        return [Judgement(*part) for part in parts]
 
 
 class GradientBalance:
@@ -191,14 +195,6 @@ class GradientBalance:
         return (self.state[0] / self.state[1]).exp().to(norms.dtype)
 
 
-def _leaf(tensor: Tensor) -> Tensor:
+def cut(tensor: Tensor) -> Tensor:
+    """The same values as the leaf of a graph of its own."""
     return tensor.detach().requires_grad_()
-
-
-def _taken(leaf: Tensor) -> Tensor:
-    assert leaf.grad is not None
-    return leaf.grad
-
-
-def _total(terms: list[Tensor]) -> Tensor:
-    return torch.stack(terms).sum()
