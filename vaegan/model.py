@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vaegan.checkpoint import load_weights, read_inference_file
 from vaegan.config import Config
+from vaegan.errors import UserError
 from vaegan.networks import Networks, Posterior, build_networks
 from vaegan.randomness import prior_sample
 
@@ -60,9 +61,16 @@ def load(
     path = Path(path)
     content = read_inference_file(path)
     config = Config.from_dict(content["config"], f"the config in {path}")
-    with torch.device(device):
-        networks = build_networks(config.data, config.network)
+    # Without memory until the weights are seen to fit: a config may ask for any size.
+    try:
+        with torch.device("meta"):
+            networks = build_networks(config.data, config.network)
+    except (RuntimeError, TypeError, OverflowError):
+        raise UserError(
+            f"The config in {path} asks for networks of an impossible size: the file is damaged."
+        ) from None
     chosen = {**content["weights"], **(content["ema"] if weights == "ema" else {})}
     for name, module in networks.by_name().items():
         load_weights(module, chosen.get(name, {}), path)
+        module.to(device, torch.float32)
     return VAEGAN(networks, config)
