@@ -101,7 +101,8 @@ def parser() -> Parser:
         "--batch-size",
         type=int,
         default=default.batch_size,
-        help="images at a time on each process; does not change the numbers (default: %(default)s)",
+        help="images in the extractor at a time on each process; does not change the numbers "
+        "(default: %(default)s, the most)",
     )
     add(
         "--cache-dir",

@@ -76,11 +76,11 @@ def read_inference_file(path: Path) -> dict[str, Any]:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
-    """Give `module` these weights as its own; `UserError` where they are another architecture's."""
+    """Fill `module`; `UserError` where names or shapes are another architecture's."""
     try:
         if any(value.layout != torch.strided for value in weights.values()):
             raise TypeError
-        module.load_state_dict(weights, assign=True)
+        module.load_state_dict(weights)
     except (RuntimeError, AttributeError, TypeError, ValueError):
         name = type(module).__name__.lower()
         raise UserError(

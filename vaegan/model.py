@@ -61,16 +61,14 @@ def load(
     path = Path(path)
     content = read_inference_file(path)
     config = Config.from_dict(content["config"], f"the config in {path}")
-    # Without memory until the weights are seen to fit: a config may ask for any size.
     try:
-        with torch.device("meta"):
+        with torch.device(device):
             networks = build_networks(config.data, config.network)
-    except (RuntimeError, TypeError, OverflowError):
+    except (RuntimeError, TypeError, MemoryError):
         raise UserError(
-            f"The config in {path} asks for networks of an impossible size: the file is damaged."
+            f"The config in {path} asks for networks that no memory holds: the file is damaged."
         ) from None
     chosen = {**content["weights"], **(content["ema"] if weights == "ema" else {})}
     for name, module in networks.by_name().items():
         load_weights(module, chosen.get(name, {}), path)
-        module.to(device, torch.float32)
     return VAEGAN(networks, config)

@@ -11,7 +11,7 @@ KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 100, 1000
 SCORE_SPLITS = 10
 NEIGHBOURS = 3
 DRAW_SEED = 2020  # torch-fidelity's own, of the subsets and the splits: the same for every model
-BLOCK = 2500  # rows of distances held at a time
+DISTANCE_ROWS = 2500  # rows of distances held at a time
 
 
 class Spread(NamedTuple):
@@ -82,7 +82,7 @@ def precision_and_recall(generated: Tensor, reference: Tensor) -> tuple[float, f
         generated,
         reference,
         prc_neighborhood=NEIGHBOURS,
-        prc_batch_size=BLOCK,
+        prc_batch_size=DISTANCE_ROWS,
         save_cpu_ram=True,
         verbose=False,
     )

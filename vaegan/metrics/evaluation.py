@@ -104,7 +104,7 @@ class Evaluator:
             posterior = model.encode(_network_input(training[rows], model))
             return posterior.mu, posterior.logvar
 
-        mu, logvar = map_rows(encode, len(training), title="encoding", **self._shared())
+        mu, logvar = map_rows(encode, len(training), title="encoding", accelerator=self.accelerator)
         eps = torch.randn(mu.shape, generator=generator(seed, Purpose.SAMPLES, index=2))
         latents = mu + torch.exp(0.5 * logvar) * eps  # what the decoder was trained on
         if not latents.isfinite().all():
@@ -126,11 +126,11 @@ class Evaluator:
         def compute(rows: slice) -> tuple[Tensor, ...]:
             x = held_out[rows].to(model.device)
             x_rec = _uint8(model.reconstruct(to_network_range(x)))
-            features = apply_extractor(self.extractor, x_rec).features
+            features = apply_extractor(self.extractor, x_rec, self.protocol.batch_size).features
             return features, peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
 
         f_rec, psnr, ssim = map_rows(
-            compute, len(held_out), title="reconstructions", **self._shared()
+            compute, len(held_out), title="reconstructions", accelerator=self.accelerator
         )
         f_real = self._real(held_out, "held-out images")
         if not self.accelerator.is_main_process:
@@ -239,8 +239,12 @@ def batch_norm_use(decoder: nn.Module, weights: Weights) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of everything that a number may depend on."""
-    found = {"vaegan": vaegan.__version__, "python": sys.version.split()[0]}
-    for package in ("torch", "torch-fidelity", "torchmetrics", "scikit-learn", "numpy"):
+    found = {
+        "vaegan": vaegan.__version__,
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),  # with its build, which the package's own number lacks
+    }
+    for package in ("torch-fidelity", "torchmetrics", "scikit-learn", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

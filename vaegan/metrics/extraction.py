@@ -14,6 +14,9 @@ from vaegan.metrics.extractors import Extractor
 # On a CPU the activations of a few images stay below the size (32 MiB) from which malloc maps
 # memory anew for each of them; pieces of 4 made EfficientNet-Lite0 four times as fast as 64.
 PIECE_ON_CPU = 4
+# Images are decoded in blocks of this many, which begin at its multiples: kernels differ in the
+# last bits with the batch, and rounding to 8 bits would turn these into whole levels.
+BLOCK = 64
 REDUCE_ROWS = 8192  # rows of features on the device at a time, when processes share them
 
 
@@ -28,17 +31,16 @@ def map_rows(
     compute: Callable[[slice], Sequence[Tensor]],
     count: int,
     *,
-    batch_size: int,
     accelerator: Accelerator,
     title: str,
     progress: bool = True,
 ) -> list[Tensor]:
-    """`compute(rows)` for all rows 0..count-1 in batches, each column put together in order.
+    """`compute(rows)` for all rows 0..count-1 in blocks, each column put together in order.
 
-    Batch number k is process k mod P's, so that every batch is the same one on any number of
+    Block number k is process k mod P's, so that every block is the same one on any number of
     processes. Returns float32 tensors [count,...] on the CPU, the same on every process.
     """
-    starts = range(0, count, batch_size)
+    starts = range(0, count, BLOCK)
     mine = starts[accelerator.process_index :: accelerator.num_processes]
     columns: list[Tensor] | None = None
     bar = tqdm(
@@ -50,16 +52,16 @@ def map_rows(
         disable=not (progress and accelerator.is_main_process),
     )
     with bar, torch.no_grad(), full_precision(accelerator.device):
-        # A process without a batch of its own still has to know how wide the columns are.
+        # A process without a block of its own still has to know how wide the columns are.
         for start in mine or starts[:1]:
-            rows = slice(start, min(start + batch_size, count))
+            rows = slice(start, min(start + BLOCK, count))
             values = compute(rows)
             if columns is None:
                 columns = [torch.zeros(count, *value.shape[1:]) for value in values]
             if mine:
                 for column, value in zip(columns, values, strict=True):
                     column[rows] = value.cpu()
-            bar.update(min(len(columns[0]) - bar.n, batch_size * accelerator.num_processes))
+            bar.update(min(count - bar.n, BLOCK * accelerator.num_processes))
     assert columns is not None
     for column in columns:
         sum_over_processes(column, accelerator)
@@ -79,9 +81,8 @@ def extract(
     """Features of `count` images, of which `images(rows)` gives uint8 [B,C,S,S]."""
     return Features(
         *map_rows(
-            lambda rows: apply_extractor(extractor, images(rows)),
+            lambda rows: apply_extractor(extractor, images(rows), batch_size),
             count,
-            batch_size=batch_size,
             accelerator=accelerator,
             title=title,
             progress=progress,
@@ -89,13 +90,14 @@ def extract(
     )
 
 
-def apply_extractor(extractor: Extractor, images: Tensor) -> Features:
+def apply_extractor(extractor: Extractor, images: Tensor, batch_size: int) -> Features:
     """uint8 [B,1 or 3,S,S] -> features [B,D], logits [B,K] on the extractor's device.
 
-    Grey is repeated.
+    Grey is repeated. `batch_size` is how many images are in the extractor at a time, at most.
     """
     images = images.to(extractor.device).expand(-1, 3, -1, -1)
-    pieces = images.split(PIECE_ON_CPU if images.device.type == "cpu" else len(images))
+    on_cpu = images.device.type == "cpu"
+    pieces = images.split(min(batch_size, PIECE_ON_CPU) if on_cpu else batch_size)
     return Features(*map(torch.cat, zip(*map(extractor, pieces), strict=True)))
 
 

@@ -12,6 +12,7 @@ from vaegan.config import DataConfig
 from vaegan.data import load_source
 from vaegan.errors import UserError
 from vaegan.metrics.distances import NEIGHBOURS
+from vaegan.metrics.extraction import BLOCK
 from vaegan.metrics.latents import COMPONENTS
 from vaegan.randomness import Purpose, generator
 
@@ -36,8 +37,8 @@ class Protocol:
     """Latents from N(0, I), or from a 10-component mixture fitted to the training latents."""
     seed: int = 0
     """Of the latents."""
-    batch_size: int = 64
-    """Images at a time on each process; it does not change the numbers."""
+    batch_size: int = BLOCK
+    """Images in the extractor at a time on each process, at most 64; it changes no number."""
     cache: Path | None = None
     """Folder that features of real images are kept in; None for nowhere."""
 
@@ -51,8 +52,10 @@ class Protocol:
                 raise UserError(
                     f"{option} {value} is not allowed: it must be {FEWEST} or more{also}."
                 )
-        if self.batch_size < 1:
-            raise UserError(f"--batch-size {self.batch_size} is not allowed: it must be 1 or more.")
+        if not 1 <= self.batch_size <= BLOCK:
+            raise UserError(
+                f"--batch-size {self.batch_size} is not allowed: it must be from 1 to {BLOCK}."
+            )
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed {self.seed} is not allowed: it must be from 0 to 2147483647.")
 
