@@ -25,10 +25,10 @@ from vaegan.data import load_source
 from vaegan.errors import UserError
 from vaegan.metrics.cache import cache_file, default_folder, features_key, real_features
 from vaegan.metrics.distances import kernel_distance, precision_and_recall
-from vaegan.metrics.evaluation import versions
 from vaegan.metrics.extractors import EXTRACTORS, Extractor, check_extractor, load_extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.protocol import choose
+from vaegan.metrics.record import versions
 from vaegan.processes import build_accelerator
 
 NOISE, BLUR = 20, 0.7  # standard deviations, in grey levels and in pixels

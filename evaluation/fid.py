@@ -19,9 +19,10 @@ from tqdm import tqdm
 import vaegan
 from vaegan.errors import UserError
 from vaegan.metrics.cache import default_folder
-from vaegan.metrics.evaluation import Evaluator, evaluate_checkpoint
+from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import EXTRACTORS, check_extractor, load_extractor
 from vaegan.metrics.protocol import Protocol, Sampler, load_images
+from vaegan.metrics.record import evaluate_checkpoint
 from vaegan.metrics.report import check_writable, table, write_record
 from vaegan.processes import build_accelerator
 
@@ -152,9 +153,6 @@ def run(options: argparse.Namespace) -> None:
         extractor = load_extractor(
             options.extractor, options.extractor_weights, accelerator.device, say
         )
-    for network in (model.encoder, model.decoder, model.discriminator):
-        if network is not None:
-            network.to(accelerator.device)
     evaluator = Evaluator(extractor, protocol, accelerator, say)
     try:
         record = evaluate_checkpoint(options.checkpoint, options.weights, model, images, evaluator)

@@ -6,7 +6,9 @@ Three layers that are never mixed, each in files of its own:
     features -> numbers     frechet.py, distances.py
     images -> numbers       image_quality.py
 
-`latents.py` draws what is decoded, and `evaluation.py` puts a whole evaluation of one model
-together. What they need beside torch (torch-fidelity, torchmetrics, scikit-learn) comes with
+`protocol.py` says what is compared with what, `latents.py` draws what is decoded, `evaluation.py`
+measures one model, and `record.py` and `report.py` keep and show what was found.
+
+What they need beside torch (torch-fidelity, torchmetrics, scikit-learn) comes with
 `pip install -e '.[evaluation]'` and is imported when it is used.
 """

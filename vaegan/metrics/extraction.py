@@ -14,8 +14,8 @@ from vaegan.metrics.extractors import Extractor
 # On a CPU the activations of a few images stay below the size (32 MiB) from which malloc maps
 # memory anew for each of them; pieces of 4 made EfficientNet-Lite0 four times as fast as 64.
 PIECE_ON_CPU = 4
-# Images are decoded in blocks of this many, which begin at its multiples: kernels differ in the
-# last bits with the batch, and rounding to 8 bits would turn these into whole levels.
+# Rows that one process computes at a time. Not the user's batch size, so that it is the same block
+# whatever the number of processes.
 BLOCK = 64
 REDUCE_ROWS = 8192  # rows of features on the device at a time, when processes share them
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vaegan.errors import UserError
-from vaegan.metrics.evaluation import FORMAT
+from vaegan.metrics.record import FORMAT
 
 WIDTH = 34
 
