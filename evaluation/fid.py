@@ -1,129 +1,170 @@
-"""FID of a checkpoint's samples: `python evaluation/fid.py ckpt.pt`; see `--help`.
+"""FID and its companions from a checkpoint: `python evaluation/fid.py ckpt.pt`; see `--help`.
 
-Samples are drawn from the prior through the averaged weights, in evaluation mode, and compared
-with the images of the checkpoint's own data set by torch-fidelity (Inception v3 features, 2048 of
-them; Heusel et al. 2017). FID depends on the number of images: it is printed beside it.
+Generated images: FID, KID, Inception Score, precision and recall. For models with an encoder, apart
+from these, the reconstructions of held-out images: FID, PSNR, SSIM, and how far features move.
+Several processes (`accelerate launch evaluation/fid.py ckpt.pt`) share the work and get the same
+numbers.
 """
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn, get_args
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 import vaegan
-from vaegan.data import load_source
-from vaegan.data.images import to_uint8
 from vaegan.errors import UserError
-from vaegan.model import VAEGAN
-from vaegan.randomness import prior_sample
-
-BATCH = 256  # images generated at a time; in evaluation mode it does not change them
-
-
-class RGBImages(Dataset[Tensor]):
-    """What torch-fidelity reads: uint8 [3,S,S], one at a time; grey is repeated."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index].expand(3, -1, -1)
+from vaegan.metrics.cache import default_folder
+from vaegan.metrics.evaluation import Evaluator
+from vaegan.metrics.extractors import EXTRACTORS, check_extractor, load_extractor
+from vaegan.metrics.protocol import Protocol, Sampler, load_images
+from vaegan.metrics.record import evaluate_checkpoint
+from vaegan.metrics.report import check_writable, table, write_record
+from vaegan.processes import build_accelerator
 
 
-def generate(model: VAEGAN, count: int, seed: int) -> Tensor:
-    """`count` samples of the model as uint8 [count,C,S,S] on the CPU."""
-    z = prior_sample(count, model.config.network.latent_size, seed)
-    parts = tqdm(z.split(BATCH), desc="generating", unit="batch", leave=False)
-    return torch.cat([to_uint8(model.decode(part)).cpu() for part in parts])
+class Parser(argparse.ArgumentParser):
+    """Refuses in one sentence, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help.")
 
 
-def frechet_inception_distance(generated: Tensor, real: Tensor, weights: Path | None) -> float:
-    """FID between two sets of images, uint8 [N,C,S,S]; `UserError` without Inception's weights."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    quiet = os.environ.get("RANK", "0") != "0"  # every process finds the same fault: one says it
     try:
-        from torch_fidelity import calculate_metrics
-    except ImportError:
-        raise UserError(
-            "FID needs the package torch-fidelity: run pip install torch-fidelity."
-        ) from None
-    try:
-        metrics = calculate_metrics(
-            input1=RGBImages(generated),
-            input2=RGBImages(real),
-            fid=True,
-            cuda=torch.cuda.is_available(),
-            feature_extractor_weights_path=None if weights is None else str(weights),
-            save_cpu_ram=True,
-            verbose=False,
-        )
-    except OSError as error:
-        raise UserError(
-            f"Inception's weights cannot be had ({error}): connect to the network once, or bring "
-            "weights-inception-2015-12-05-6726825d.pth from torch-fidelity's releases and name it "
-            "with --extractor-weights."
-        ) from None
-    return float(metrics["frechet_inception_distance"])
+        run(parser().parse_args(arguments))
+    except UserError as error:
+        if not quiet:
+            print(f"fid.py: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
-def evaluate(arguments: argparse.Namespace) -> dict[str, object]:
-    """Load, generate, compare; everything a reader needs to compare the number with others."""
-    weights = arguments.extractor_weights
-    if weights is not None and not weights.is_file():
-        raise UserError(f"--extractor-weights {weights} is not a file.")
-    model = vaegan.load(arguments.checkpoint, weights=arguments.weights)
-    data = model.config.data
-    if arguments.data_dir is not None:
-        data = model.config.replace(data_dir=str(arguments.data_dir)).data
-    real = load_source(data, "train").load_all()
-    count = min(50_000, len(real)) if arguments.num_samples is None else arguments.num_samples
-    if count < 2:
-        raise UserError(f"--num-samples {count} is not allowed: it must be 2 or more.")
-    if torch.cuda.is_available():
-        model.decoder.cuda()
-    generated = generate(model, count, arguments.seed)
-    return {
-        "fid": frechet_inception_distance(generated, real, weights),
-        "num_samples": count,
-        "num_reference": len(real),
-        "reference": f"{data.dataset} train",
-        "extractor": "inception-v3-compat" if weights is None else f"inception-v3 from {weights}",
-        "weights": arguments.weights,
-        "sampler": "prior N(0, I)",
-        "seed": arguments.seed,
-        "checkpoint": str(arguments.checkpoint),
-        "torch": torch.__version__,
-        "vaegan": vaegan.__version__,
-    }
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("checkpoint", type=Path, help="a run's ckpt.pt")
-    parser.add_argument(
+def parser() -> Parser:
+    default = Protocol()
+    parser = Parser(
+        description=(__doc__ or "").partition("`; see")[0].replace("`", "") + ".",
+        epilog="Numbers compare only at equal --num-samples, --reference and --extractor.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="a run's ckpt.pt")
+    add(
         "--num-samples",
         type=int,
-        help="how many samples to compare with the training images (default: as many as there are "
-        "training images, at most 50000)",
+        default=default.num_samples,
+        help="generated images (default: %(default)s, as in the literature)",
     )
-    parser.add_argument("--weights", choices=("ema", "raw"), default="ema")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
-    parser.add_argument("--data-dir", type=Path, help="where the data set lies, if not as trained")
-    parser.add_argument(
-        "--extractor-weights", type=Path, help="a file of torch-fidelity's Inception weights"
+    add(
+        "--reference",
+        choices=("train", "test"),
+        default=default.reference,
+        help="the split that generated images are compared with (default: %(default)s)",
     )
+    add("--num-reference", type=int, help="images of that split (default: all)")
+    add(
+        "--num-reconstructions",
+        type=int,
+        help="held-out images to reconstruct (default: all; 0 for none)",
+    )
+    add(
+        "--sampler",
+        choices=get_args(Sampler),
+        default=default.sampler,
+        help="latents from N(0, I), or from a 10-component Gaussian mixture fitted to those of the "
+        "training images (default: %(default)s)",
+    )
+    add(
+        "--weights",
+        choices=("ema", "raw"),
+        default="ema",
+        help="the averaged weights or those of the last step (default: %(default)s)",
+    )
+    add("--seed", type=int, default=default.seed, help="of the samples (default: %(default)s)")
+    add(
+        "--extractor",
+        default="inception",
+        metavar="{" + ",".join(EXTRACTORS) + "}",
+        help="the network whose features are compared; only inception's distance is FID (default: "
+        "%(default)s)",
+    )
+    add("--extractor-weights", type=Path, help="a file of the extractor's weights")
+    add("--data-dir", type=Path, help="where the data set lies, if not where it was trained")
+    add(
+        "--batch-size",
+        type=int,
+        default=default.batch_size,
+        help="images in the extractor at a time on each process; does not change the numbers "
+        "(default: %(default)s, the most)",
+    )
+    add(
+        "--cache-dir",
+        type=Path,
+        default=default_folder(),
+        help="where features of real images are kept (default: %(default)s)",
+    )
+    add("--json", type=Path, metavar="FILE", help="write everything there, or to stdout with -")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check everything that can be checked, then measure, print and write."""
+    protocol = Protocol(
+        num_samples=options.num_samples,
+        reference=options.reference,
+        num_reference=options.num_reference,
+        num_reconstructions=options.num_reconstructions,
+        sampler=options.sampler,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        cache=options.cache_dir.expanduser(),
+    )
+    check_extractor(options.extractor, options.extractor_weights)
+    to_stdout = options.json == Path("-")
+    if options.json is not None and not to_stdout:
+        check_writable(options.json)
+
+    model = vaegan.load(options.checkpoint, weights=options.weights)
+    data = model.config.data
+    if options.data_dir is not None:
+        data = model.config.replace(data_dir=str(options.data_dir)).data
+    accelerator = build_accelerator("fp32")
+
+    def say(text: str) -> None:
+        if accelerator.is_main_process:
+            tqdm.write(text, file=sys.stderr)
+
+    with accelerator.local_main_process_first():  # who downloads, the others then find
+        images = load_images(
+            data,
+            protocol,
+            has_encoder=model.encoder is not None,
+            say=say,
+            progress=accelerator.is_main_process,
+        )
+        extractor = load_extractor(
+            options.extractor, options.extractor_weights, accelerator.device, say
+        )
+    evaluator = Evaluator(extractor, protocol, accelerator, say)
     try:
-        print(json.dumps(evaluate(parser.parse_args()), indent=2))
-    except UserError as error:
-        print(f"fid.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        record = evaluate_checkpoint(options.checkpoint, options.weights, model, images, evaluator)
+    finally:
+        accelerator.end_training()
+    if not record:
+        return  # not the main process
+    print(table(record), file=sys.stderr if to_stdout else sys.stdout)
+    if to_stdout:
+        print(json.dumps(record, indent=2))
+    elif options.json is not None:
+        write_record(options.json, record)
 
 
 if __name__ == "__main__":

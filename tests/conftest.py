@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.commands import ROOT, Command, Result, run_command
+from tests.tiny import TINY_OPTIONS
 
 
 @pytest.fixture
@@ -32,6 +33,24 @@ def accelerate_launch(tmp_path: Path) -> Command:
         return run_command([*launch, *words], tmp_path, **variables)
 
     return command
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of two steps in `out/`."""
+    where = tmp_path_factory.mktemp("tiny-run")
+    script = [sys.executable, str(ROOT / "launch/train.py"), *TINY_OPTIONS]
+    result = run_command([*script, "--max-steps", "2", "--output-dir", "out"], where)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return where
+
+
+@pytest.fixture
+def in_tiny_run(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder as the current directory, with its own cache."""
+    monkeypatch.chdir(tiny_run)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tiny_run / "cache"))
+    return tiny_run
 
 
 @pytest.fixture(scope="session")

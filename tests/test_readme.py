@@ -22,6 +22,9 @@ ELSEWHERE = {
     "pip install -e '.[demo]' && accelerate launch launch/train.py": "test_run.py and .ci/run",
     "pip install -e '.[test]' && pytest": ".ci/run",
     "python evaluation/fid.py ckpt.pt": "test_evaluation.py",
+    "python evaluation/fid.py ckpt.pt --extractor efficientnet-lite0 --num-samples 10000 "
+    "--json result.json": "test_evaluation.py",
+    "python evaluation/check_extractor.py --dataset fashion-mnist": "test_check_extractor.py",
     "pytest benchmarks/ --benchmark-only": ".ci/run",
 }
 

@@ -56,7 +56,7 @@ def read_file(path: Path, format_name: str) -> dict[str, Any]:
             f"{path} holds {found or 'something else'} where {format_name} is needed: a run "
             "folder's ckpt.pt is for inference, the files in its checkpoints/ are for --resume."
         )
-    if content["version"] != VERSION or not _KEYS[format_name] <= content.keys():
+    if content.get("version") != VERSION or not _KEYS[format_name] <= content.keys():
         raise UserError(
             f"{path} was written in version {content.get('version')} of the format, and this "
             f"package reads version {VERSION}: use the package that wrote it."
@@ -66,14 +66,22 @@ def read_file(path: Path, format_name: str) -> dict[str, Any]:
 
 def read_inference_file(path: Path) -> dict[str, Any]:
     """The content of a `ckpt.pt`: config, step, images_seen, weights and ema, by network."""
-    return read_file(path, INFERENCE_FORMAT)
+    content = read_file(path, INFERENCE_FORMAT)
+    odd = [key for key in ("config", "weights", "ema") if not isinstance(content[key], dict)]
+    if odd:
+        raise UserError(
+            f"{path} holds another {odd[0]} than this package writes: give a run's ckpt.pt."
+        )
+    return content
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
     """Fill `module`; `UserError` where names or shapes are another architecture's."""
     try:
+        if any(value.layout != torch.strided for value in weights.values()):
+            raise TypeError
         module.load_state_dict(weights)
-    except (RuntimeError, AttributeError, TypeError):
+    except (RuntimeError, AttributeError, TypeError, ValueError):
         name = type(module).__name__.lower()
         raise UserError(
             f"The {name}'s weights in {origin} do not fit the config beside them: the file is "

@@ -69,8 +69,13 @@ def load(
     path = Path(path)
     content = read_inference_file(path)
     config = Config.from_dict(content["config"], f"the config in {path}")
-    with torch.device(device):
-        networks = build_networks(config.data, config.network, config.model)
+    try:
+        with torch.device(device):
+            networks = build_networks(config.data, config.network, config.model)
+    except (RuntimeError, TypeError, MemoryError):
+        raise UserError(
+            f"The config in {path} asks for networks that no memory holds: the file is damaged."
+        ) from None
     chosen = {**content["weights"], **(content["ema"] if weights == "ema" else {})}
     for name, module in networks.by_name().items():
         load_weights(module, chosen.get(name, {}), path)

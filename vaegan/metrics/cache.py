@@ -1,0 +1,117 @@
+"""Features of real images, kept on disk under a key of everything that changes them."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vaegan.metrics.extraction import extract, sum_over_processes
+from vaegan.metrics.extractors import Extractor
+
+FORMAT = "vaegan-features-1"
+
+
+def default_folder() -> Path:
+    """`vaegan` in the user's folder for caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vaegan"
+
+
+def real_features(
+    images: Tensor,
+    extractor: Extractor,
+    *,
+    folder: Path | None,
+    batch_size: int,
+    accelerator: Accelerator,
+    title: str,
+    say: Callable[[str], None] = print,
+) -> Tensor:
+    """Features [N,D] of images in memory, uint8 [N,C,S,S]; from `folder` where it has them.
+
+    A file there that is damaged is said and computed anew; one that cannot be written is said.
+    """
+    key = features_key(images, extractor)
+    path = None if folder is None else cache_file(folder, key)
+    kept = None if path is None else read_features(path, key, say)
+    # Processes on several machines may have several caches: all read, or all compute.
+    found = torch.tensor([float(kept is not None)])
+    sum_over_processes(found, accelerator)
+    if kept is not None and int(found) == accelerator.num_processes:
+        return kept
+    features = extract(
+        lambda rows: images[rows],
+        len(images),
+        extractor,
+        batch_size=batch_size,
+        accelerator=accelerator,
+        title=title,
+    ).features
+    if path is not None and accelerator.is_local_main_process:
+        try:
+            write_features(path, key, features)
+        except OSError as error:
+            say(f"Features are not kept, since {path.parent} cannot be written ({error.strerror}).")
+    return features
+
+
+def cache_file(folder: Path, key: str) -> Path:
+    """Where the features of `key` are kept."""
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()}.pt"
+
+
+def features_key(images: Tensor, extractor: Extractor) -> str:
+    """JSON of everything that the features of these images depend on.
+
+    Also on the kind of device and on torch's version, whose kernels differ in the last digits.
+    """
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "images": list(images.shape),
+            "images_sha256": tensor_digest(images),
+            "extractor": extractor.record(),
+            "device": extractor.device.type,
+            "torch": torch.__version__,
+        },
+        sort_keys=True,
+    )
+
+
+def tensor_digest(values: Tensor) -> str:
+    """SHA-256 of a tensor's content, hexadecimal."""
+    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()
+
+
+def write_features(path: Path, key: str, features: Tensor) -> None:
+    """Write under a temporary name of this process, then rename: whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save({"key": key, "sha256": tensor_digest(features), "features": features}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_features(path: Path, key: str, say: Callable[[str], None]) -> Tensor | None:
+    """The features in `path` if they are there, whole, and those of `key`; executes nothing."""
+    if not path.is_file():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        features = content["features"]
+        if content["key"] == key and content["sha256"] == tensor_digest(features):
+            return features
+        reason = "its digest does not fit"
+    except Exception as error:  # a damaged file can raise nearly anything
+        reason = type(error).__name__
+    say(f"The cached features in {path} are damaged ({reason}) and are computed anew.")
+    return None

@@ -1,0 +1,194 @@
+"""A whole evaluation of one model: generation and reconstruction, each set passed over once.
+
+The model decodes and encodes in float64. In float32 the last bits depend on the batch and on the
+number of threads, and rounding to 8 bits would turn some of them into whole levels: of a few images
+that was seen in the fifth digit of their Fréchet distance.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vaegan.data.images import to_network_range, to_uint8
+from vaegan.errors import UserError
+from vaegan.metrics import distances
+from vaegan.metrics.cache import real_features, tensor_digest
+from vaegan.metrics.extraction import (
+    Features,
+    apply_extractor,
+    extract,
+    map_rows,
+    sum_over_processes,
+)
+from vaegan.metrics.extractors import Extractor
+from vaegan.metrics.frechet import Gaussian, frechet_distance
+from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
+from vaegan.metrics.latents import COMPONENTS, fit_mixture
+from vaegan.metrics.protocol import Protocol, RealImages
+from vaegan.model import VAEGAN
+from vaegan.randomness import Purpose, generator, prior_sample
+
+
+class Evaluator:
+    """Measures models with one extractor, on the processes of one accelerator."""
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        protocol: Protocol,
+        accelerator: Accelerator,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.extractor, self.protocol = extractor, protocol
+        self.accelerator, self.say = accelerator, say
+
+    def __call__(self, model: VAEGAN, images: RealImages) -> dict[str, Any]:
+        """Every number of `model`, which is left as it is.
+
+        All processes call it and share the passes over the sets; the numbers themselves are the
+        main process's alone, and the others get an empty dictionary.
+        """
+        model = _in_float64(model, self.accelerator.device)
+        z, sampler = self._latents(model, images)
+        generated = extract(
+            lambda rows: _uint8(model.decode(z[rows].double())),
+            len(z),
+            self.extractor,
+            title="generated images",
+            **self._shared(),
+        )
+        reference = self._real(images.reference, f"{self.protocol.reference} images")
+        reconstructed = self._reconstruct(model, images.held_out)
+        if not self.accelerator.is_main_process:
+            return {}
+        result: dict[str, Any] = {
+            "names": self.extractor.names(),
+            "generation": {
+                **sampler,
+                "num_samples": len(z),
+                "reference": self.protocol.reference,
+                "num_reference": len(reference),
+                "reference_sha256": tensor_digest(images.reference),
+                **compare(generated, reference),
+            },
+            "reconstruction": None,
+        }
+        if reconstructed is not None and images.held_out is not None:
+            result["reconstruction"] = {
+                "split": "all" if model.config.data.dataset == "folder" else "test",
+                "num_images": len(images.held_out),
+                "images_sha256": tensor_digest(images.held_out),
+                **reconstructed,
+            }
+        return result
+
+    def _latents(self, model: VAEGAN, images: RealImages) -> tuple[Tensor, dict[str, Any]]:
+        """z [N,Z] of all samples, and how they were drawn."""
+        count, seed = self.protocol.num_samples, self.protocol.seed
+        size = model.config.network.latent_size
+        if self.protocol.sampler == "prior":
+            return prior_sample(count, size, seed), {"sampler": "prior"}
+        training = images.training
+        assert training is not None
+
+        def encode(rows: slice) -> tuple[Tensor, Tensor]:
+            posterior = model.encode(to_network_range(training[rows]).double())
+            return posterior.mu, posterior.logvar
+
+        mu, logvar = map_rows(encode, len(training), title="encoding", accelerator=self.accelerator)
+        eps = torch.randn(mu.shape, generator=generator(seed, Purpose.SAMPLES, index=2))
+        latents = mu + torch.exp(0.5 * logvar) * eps  # what the decoder was trained on
+        if not latents.isfinite().all():
+            raise UserError("The model's latents are not finite: its training has diverged.")
+        z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
+        if self.accelerator.is_main_process:
+            self.say(f"Fitting {COMPONENTS} components to {len(latents):,} latents.")
+            mixture = fit_mixture(latents)
+            z = mixture.sample(count, seed)
+            how |= {"converged": mixture.converged, "iterations": mixture.iterations}
+        sum_over_processes(z, self.accelerator)  # the others' are zero
+        return z, how
+
+    def _reconstruct(self, model: VAEGAN, held_out: Tensor | None) -> dict[str, float] | None:
+        """Reconstructions of `held_out` from the posterior's mean, against these very images."""
+        if held_out is None:
+            return None
+
+        def compute(rows: slice) -> tuple[Tensor, ...]:
+            x = held_out[rows].to(model.device)
+            x_rec = _uint8(model.reconstruct(to_network_range(x).double()))
+            features = apply_extractor(self.extractor, x_rec, self.protocol.batch_size).features
+            return features, peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
+
+        f_rec, psnr, ssim = map_rows(
+            compute, len(held_out), title="reconstructions", accelerator=self.accelerator
+        )
+        f_real = self._real(held_out, "held-out images")
+        if not self.accelerator.is_main_process:
+            return None
+        a, b = f_rec.double(), f_real.double()
+        return {
+            "frechet_distance": frechet_distance(
+                Gaussian.of_features(f_rec), Gaussian.of_features(f_real)
+            ),
+            "psnr_db": float(psnr.double().mean()),
+            "ssim": float(ssim.double().mean()),
+            "feature_mse": float((a - b).square().mean()),
+            "feature_cosine": float(torch.cosine_similarity(a, b).mean()),
+        }
+
+    def _real(self, images: Tensor, title: str) -> Tensor:
+        return real_features(
+            images,
+            self.extractor,
+            folder=self.protocol.cache,
+            title=title,
+            say=self.say,
+            **self._shared(),
+        )
+
+    def _shared(self) -> dict[str, Any]:
+        return {"batch_size": self.protocol.batch_size, "accelerator": self.accelerator}
+
+
+def compare(generated: Features, reference: Tensor) -> dict[str, Any]:
+    """All numbers of generated features and logits against reference features [M,D]."""
+    features = generated.features
+    kernel = distances.kernel_distance(features, reference)
+    score = distances.inception_score(generated.logits)
+    precision, recall = distances.precision_and_recall(features, reference)
+    return {
+        "frechet_distance": frechet_distance(
+            Gaussian.of_features(features), Gaussian.of_features(reference)
+        ),
+        "kernel_distance": kernel.mean,
+        "kernel_distance_std": kernel.std,
+        "kernel_subsets": distances.KERNEL_SUBSETS,
+        "kernel_subset_size": distances.kernel_subset_size(len(features), len(reference)),
+        "inception_score": score.mean,
+        "inception_score_std": score.std,
+        "inception_score_splits": min(distances.SCORE_SPLITS, len(features)),
+        "precision": precision,
+        "recall": recall,
+        "neighbours": distances.NEIGHBOURS,
+    }
+
+
+def _in_float64(model: VAEGAN, device: torch.device) -> VAEGAN:
+    """A copy of what an evaluation needs: the decoder, and the encoder where there is one."""
+    exact = copy.copy(model)
+    exact.decoder = copy.deepcopy(model.decoder).to(device, torch.float64)
+    if model.encoder is not None:
+        exact.encoder = copy.deepcopy(model.encoder).to(device, torch.float64)
+    return exact
+
+
+def _uint8(images: Tensor) -> Tensor:
+    """Decoded images as files would hold them; `UserError` where they are no numbers."""
+    if not images.isfinite().all():
+        raise UserError("The model's images are not finite: its training has diverged.")
+    return to_uint8(images)

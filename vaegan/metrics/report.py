@@ -1,0 +1,81 @@
+"""An evaluation's record to read: a table on the terminal, JSON in a file."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vaegan.errors import UserError
+from vaegan.metrics.record import FORMAT
+
+WIDTH = 34
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record of `evaluate_checkpoint`, every number with what it was measured on."""
+    return "\n".join(_lines(record))
+
+
+def _lines(record: dict[str, Any]) -> Iterator[str]:
+    checkpoint, data, extractor = record["checkpoint"], record["data"], record["extractor"]
+    names, made, rec = record["names"], record["generation"], record["reconstruction"]
+    weights = {"ema": "averaged weights", "raw": "weights of the last step"}[checkpoint["weights"]]
+    sampler = {"prior": "from N(0, I)", "gmm": "from a 10-component mixture of the latents"}
+    pixels = f"{data['image_size']}x{data['image_size']}x{data['channels']}"
+    yield f"{checkpoint['path']}: {checkpoint['model']}, {checkpoint['images_seen']:,} images seen"
+    yield f"{data['dataset']} {pixels}, {weights}, batch norm: {checkpoint['batch_norm']}"
+    yield f"features: {extractor['name']} {extractor['layer']}, weights " + (
+        f"{extractor['weights_sha256'][:8]}"
+        + ("" if extractor["own_weights"] else " (NOT its own: comparable only with themselves)")
+    )
+    yield ""
+    yield (
+        f"generated: {made['num_samples']:,} {sampler[made['sampler']]} (seed {record['seed']}) "
+        f"against {made['num_reference']:,} {made['reference']} images"
+    )
+    yield _row(names["frechet_distance"], made["frechet_distance"])
+    yield _row(names["kernel_distance"], made["kernel_distance"], made["kernel_distance_std"])
+    yield _row(names["inception_score"], made["inception_score"], made["inception_score_std"])
+    yield _row("precision", made["precision"])
+    yield _row("recall", made["recall"])
+    if rec is None:
+        yield "reconstructed: nothing"
+        return
+    split = {"test": "held-out images", "all": "images, seen in training"}[rec["split"]]
+    yield f"reconstructed: {rec['num_images']:,} {split}, against themselves"
+    yield _row(names["frechet_distance"], rec["frechet_distance"])
+    yield _row("PSNR, dB", rec["psnr_db"])
+    yield _row("SSIM", rec["ssim"])
+    yield _row("features' mean squared distance", rec["feature_mse"])
+    yield _row("features' cosine similarity", rec["feature_cosine"])
+
+
+def _row(name: str, value: float, spread: float | None = None) -> str:
+    return f"  {name:<{WIDTH}}{value:>12.5g}" + ("" if spread is None else f" +- {spread:.3g}")
+
+
+def check_writable(path: Path) -> None:
+    """`UserError` where writing `path` would lose something, or is not possible."""
+    if not path.parent.is_dir():
+        raise UserError(f"--json {path} is in no folder that exists: make {path.parent} first.")
+    if not path.exists():
+        return
+    try:
+        held = json.loads(path.read_text())
+    except (OSError, ValueError):
+        held = None
+    if not isinstance(held, dict) or held.get("format") != FORMAT:
+        raise UserError(
+            f"--json {path} exists and is no result of this command: choose another name."
+        )
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as JSON, whole or not at all; `UserError` where that is not possible."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        print(json.dumps(record))  # an hour's work is not lost for a full disk
+        raise UserError(f"--json {path} cannot be written ({error.strerror}).") from None
