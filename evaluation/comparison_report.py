@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from evaluation.summary import Column, Number, Row, best, columns, verdict
+from evaluation.summary import Column, Number, Row, Run, best, columns, verdict
 
 FORMAT = "vaegan-comparison"
 VERSION = 1
@@ -19,11 +19,17 @@ def as_json(command: str, table: Sequence[Row]) -> dict[str, Any]:
         "spread": "sample standard deviation over runs",
         "models": [_model(row, table, shown) for row in table],
         "runs": [
-            {**run.record, "training": run.training, "config": run.subject.config.to_dict()}
+            {**run.record, "training": run.training, "settings": _settings(run)}
             for row in table
             for run in row.runs
         ],
     }
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The whole config but for folders, which are private to a machine."""
+    folders = ("data_dir", "output_dir")
+    return {k: v for k, v in run.subject.config.flat().items() if k not in folders}
 
 
 def _model(row: Row, table: Sequence[Row], shown: Sequence[Column]) -> dict[str, Any]:

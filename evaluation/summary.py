@@ -130,14 +130,15 @@ def _label(group: Sequence[Run], runs: Sequence[Run]) -> str:
 
 
 def best(table: Sequence[Row], column: Column) -> list[Row]:
-    """The rows of the best mean; several where they are equal."""
+    """The rows of the best mean; several where they share it, none where all do."""
     means = {
         i: number.mean for i, row in enumerate(table) if (number := row.number(column)) is not None
     }
     if not means:
         return []
     top = (min if column.better == "lower" else max)(means.values())
-    return [table[i] for i, mean in means.items() if mean == top]
+    leading = [table[i] for i, mean in means.items() if mean == top]
+    return [] if len(leading) == len(means) > 1 else leading
 
 
 def verdict(row: Row, other: Row, column: Column) -> Literal["better", "worse", "level"] | None:

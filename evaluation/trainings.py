@@ -146,13 +146,13 @@ def plan(
             if model == "vae-dis":
                 words += ["--similarity-from", f"runs/{run_name('gan', seed)}/ckpt.pt"]
             words += ["--output-dir", f"runs/{run_name(model, seed)}"]
-            batch = parse(words, quiet=True).settings.run.batch_size
+            batch = parse(words).settings.run.batch_size
             if images < batch:
                 raise UserError(
                     f"--images {images} is less than one batch of {batch}: give {batch} or more."
                 )
             words += ["--max-steps", str(images // batch)]
-            trainings.append(Training(folder, tuple(words), parse(words, quiet=True).settings))
+            trainings.append(Training(folder, tuple(words), parse(words).settings))
     for training in trainings:
         training.check()
     return trainings
