@@ -8,8 +8,6 @@ are kept set by set, and the same command goes on.
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -28,7 +26,7 @@ from vaegan.metrics.distances import kernel_distance, precision_and_recall
 from vaegan.metrics.extractors import EXTRACTORS, Extractor, check_extractor, load_extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.protocol import choose
-from vaegan.metrics.record import versions
+from vaegan.metrics.record import hardware, versions
 from vaegan.processes import build_accelerator
 
 NOISE, BLUR = 20, 0.7  # standard deviations, in grey levels and in pixels
@@ -164,22 +162,13 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
         "data": {"dataset": data.dataset, "image_size": data.image_size},
         "extractor": extractor.record(),
         "sets": measure(sets, extractor, options.cache_dir.expanduser()),
-        "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "machine": hardware(torch.device(device)),
         "versions": versions(),
     }
     options.output_dir.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     stem.with_suffix(".md").write_text(as_markdown(record))
     print(as_markdown(record))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {model}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

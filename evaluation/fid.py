@@ -12,26 +12,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, get_args
 
 from tqdm import tqdm
 
 import vaegan
 from vaegan.errors import UserError
-from vaegan.metrics.cache import default_folder
 from vaegan.metrics.evaluation import Evaluator
-from vaegan.metrics.extractors import EXTRACTORS, check_extractor, load_extractor
-from vaegan.metrics.protocol import Protocol, Sampler, load_images
+from vaegan.metrics.extractors import check_extractor, load_extractor
+from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
+from vaegan.metrics.protocol import load_images
 from vaegan.metrics.record import evaluate_checkpoint
 from vaegan.metrics.report import check_writable, table, write_record
 from vaegan.processes import build_accelerator
-
-
-class Parser(argparse.ArgumentParser):
-    """Refuses in one sentence, as everything else here does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    default = Protocol()
     parser = Parser(
         description=(__doc__ or "").partition("`; see")[0].replace("`", "") + ".",
         epilog="Numbers compare only at equal --num-samples, --reference and --extractor.",
@@ -57,76 +48,14 @@ def parser() -> Parser:
     )
     add = parser.add_argument
     add("checkpoint", type=Path, help="a run's ckpt.pt")
-    add(
-        "--num-samples",
-        type=int,
-        default=default.num_samples,
-        help="generated images (default: %(default)s, as in the literature)",
-    )
-    add(
-        "--reference",
-        choices=("train", "test"),
-        default=default.reference,
-        help="the split that generated images are compared with (default: %(default)s)",
-    )
-    add("--num-reference", type=int, help="images of that split (default: all)")
-    add(
-        "--num-reconstructions",
-        type=int,
-        help="held-out images to reconstruct (default: all; 0 for none)",
-    )
-    add(
-        "--sampler",
-        choices=get_args(Sampler),
-        default=default.sampler,
-        help="latents from N(0, I), or from a 10-component Gaussian mixture fitted to those of the "
-        "training images (default: %(default)s)",
-    )
-    add(
-        "--weights",
-        choices=("ema", "raw"),
-        default="ema",
-        help="the averaged weights or those of the last step (default: %(default)s)",
-    )
-    add("--seed", type=int, default=default.seed, help="of the samples (default: %(default)s)")
-    add(
-        "--extractor",
-        default="inception",
-        metavar="{" + ",".join(EXTRACTORS) + "}",
-        help="the network whose features are compared; only inception's distance is FID (default: "
-        "%(default)s)",
-    )
-    add("--extractor-weights", type=Path, help="a file of the extractor's weights")
-    add("--data-dir", type=Path, help="where the data set lies, if not where it was trained")
-    add(
-        "--batch-size",
-        type=int,
-        default=default.batch_size,
-        help="images in the extractor at a time on each process; does not change the numbers "
-        "(default: %(default)s, the most)",
-    )
-    add(
-        "--cache-dir",
-        type=Path,
-        default=default_folder(),
-        help="where features of real images are kept (default: %(default)s)",
-    )
+    add_protocol_options(parser)
     add("--json", type=Path, metavar="FILE", help="write everything there, or to stdout with -")
     return parser
 
 
 def run(options: argparse.Namespace) -> None:
     """Check everything that can be checked, then measure, print and write."""
-    protocol = Protocol(
-        num_samples=options.num_samples,
-        reference=options.reference,
-        num_reference=options.num_reference,
-        num_reconstructions=options.num_reconstructions,
-        sampler=options.sampler,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        cache=options.cache_dir.expanduser(),
-    )
+    protocol = protocol_of(options)
     check_extractor(options.extractor, options.extractor_weights)
     to_stdout = options.json == Path("-")
     if options.json is not None and not to_stdout:

@@ -25,6 +25,13 @@ ELSEWHERE = {
     "python evaluation/fid.py ckpt.pt --extractor efficientnet-lite0 --num-samples 10000 "
     "--json result.json": "test_evaluation.py",
     "python evaluation/check_extractor.py --dataset fashion-mnist": "test_check_extractor.py",
+    "python evaluation/compare.py runs/a/ckpt.pt runs/b/ckpt.pt --output runs/compared": (
+        "test_compare.py"
+    ),
+    "python evaluation/compare.py --dataset mnist5k --images 200000 --seeds 0 1 2 --extractor "
+    "efficientnet-lite0 --num-samples 5000 --output runs/four-models -- --batch-size 64": (
+        "test_compare.py"
+    ),
     "pytest benchmarks/ --benchmark-only": ".ci/run",
 }
 

@@ -1,6 +1,8 @@
 """What an evaluation leaves behind: its numbers, and everything that they depend on."""
 
 import hashlib
+import os
+import platform
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -60,12 +62,25 @@ def evaluate_checkpoint(
         },
         "machine": {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "hardware": hardware(device),
             "processes": evaluator.accelerator.num_processes,
             "batch_size": protocol.batch_size,
             "seconds": round(time.perf_counter() - begin, 1),
         },
         "versions": versions(),
     }
+
+
+def hardware(device: torch.device) -> str:
+    """The GPU, or the processor and how much of it is used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {model}"
 
 
 def batch_norm_use(decoder: nn.Module, weights: Weights) -> str:

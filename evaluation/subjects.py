@@ -1,0 +1,136 @@
+"""What is compared: a checkpoint, its training, and its evaluation, which is never made twice."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import vaegan
+from vaegan.config import Config, DataConfig
+from vaegan.errors import UserError
+from vaegan.metrics.cache import tensor_digest
+from vaegan.metrics.evaluation import Evaluator
+from vaegan.metrics.protocol import RealImages
+from vaegan.metrics.record import FORMAT, Weights, evaluate_checkpoint
+from vaegan.model import VAEGAN
+from vaegan.run_folder import RunFolder, write_text
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint that can be loaded."""
+
+    path: Path
+    sha256: str
+    config: Config
+
+    @staticmethod
+    def read(path: Path, weights: Weights) -> "Subject":
+        """`UserError` for what is no checkpoint of this package."""
+        config = vaegan.load(path, weights=weights).config
+        return Subject(path, hashlib.sha256(path.read_bytes()).hexdigest(), config)
+
+    def load(self, weights: Weights) -> VAEGAN:
+        return vaegan.load(self.path, weights=weights)
+
+
+def common_data(subjects: Sequence[Subject], data_dir: Path | None) -> DataConfig:
+    """The images that all were trained on; `UserError` where they differ."""
+    first = subjects[0]
+    names = ["dataset", "image_size", "channels", "background"]
+    if first.config.data.dataset == "folder" and data_dir is None:
+        names.append("data_dir")
+    for other in subjects[1:]:
+        for name in names:
+            a, b = (getattr(s.config.data, name) for s in (first, other))
+            if a != b:
+                raise UserError(
+                    f"{first.path} was trained on {name} {a} and {other.path} on {name} {b}, and "
+                    "numbers of different images do not compare: give models of one data set and "
+                    "size."
+                )
+    data = first.config.data
+    return data if data_dir is None else dataclasses.replace(data, data_dir=str(data_dir))
+
+
+def refuse_doubles(subjects: Sequence[Subject]) -> None:
+    """`UserError` where a file is given twice: it would count as two runs."""
+    seen: dict[str, Path] = {}
+    for subject in subjects:
+        if subject.sha256 in seen:
+            raise UserError(
+                f"{subject.path} holds the same as {seen[subject.sha256]}: give each model once."
+            )
+        seen[subject.sha256] = subject.path
+
+
+def evaluate(
+    subject: Subject, weights: Weights, images: RealImages, evaluator: Evaluator, folder: Path
+) -> dict[str, Any]:
+    """The record of `evaluate_checkpoint`, from `folder` where it was measured before."""
+    if subject.config.model == "gan":
+        images = RealImages(images.reference, None, None)
+    key = evaluation_key(subject, weights, images, evaluator)
+    path = folder / f"{subject.config.model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    record = _read(path, key)
+    if record is None:
+        evaluator.say(f"Evaluating {subject.path}")
+        model = subject.load(weights)
+        record = evaluate_checkpoint(subject.path, weights, model, images, evaluator)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({**record, "key": json.loads(key)}, indent=2) + "\n")
+    record["checkpoint"]["path"] = str(subject.path)  # it may have moved since
+    return record
+
+
+def evaluation_key(
+    subject: Subject, weights: Weights, images: RealImages, evaluator: Evaluator
+) -> str:
+    """JSON of everything that the numbers depend on."""
+    protocol = dataclasses.asdict(evaluator.protocol)
+    content = {
+        "checkpoint_sha256": subject.sha256,
+        "weights": weights,
+        "protocol": {k: v for k, v in protocol.items() if k not in ("batch_size", "cache")},
+        "extractor": evaluator.extractor.record(),
+        "images_sha256": {
+            name: None if values is None else tensor_digest(values)
+            for name, values in vars(images).items()
+        },
+    }
+    return json.dumps(content, sort_keys=True)
+
+
+def _read(path: Path, key: str) -> dict[str, Any] | None:
+    """A record that is there, whole, and of this key."""
+    try:
+        record: Any = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        return None
+    return record if record.pop("key", None) == json.loads(key) else None
+
+
+def training_facts(subject: Subject) -> dict[str, Any] | None:
+    """How long and on what a checkpoint was trained, if the rest of its run is still beside it.
+
+    The seconds are those of the steps, without the start and the pauses for pictures and files;
+    they are summed from the run's own metrics, and so hold however often it was interrupted.
+    """
+    run = RunFolder(subject.path.parent)
+    try:
+        stored = json.loads(run.config_file.read_text())
+        rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
+        if run.read_config() != subject.config:
+            return None
+        seen, seconds = 0, 0.0
+        for row in rows:
+            seconds += (row["images_seen"] - seen) / row["speed/images_per_s"]
+            seen = row["images_seen"]
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None  # the folder of a checkpoint that was copied elsewhere holds something else
+    return {"seconds": seconds, "environment": stored.get("environment")}

@@ -1,0 +1,289 @@
+"""`python evaluation/compare.py`: four models trained, evaluated once, and compared."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vaegan
+from evaluation import compare, contact_sheet, trainings
+from tests.tiny import TINY, TINY_OPTIONS
+from vaegan.cli import main as train_main
+from vaegan.pictures import sample_grid
+
+MODELS = ("vae", "vae-dis", "gan", "vaegan")
+FEW = ["--extractor", "efficientnet-lite0", "--num-samples", "16", "--num-reference", "6"]
+FEW += ["--num-reconstructions", "5", "--cache-dir", "cache"]
+TRAIN = ["--dataset", "mnist5k", "--images", "30", "--seeds", "0", "1", *FEW]  # 3 steps of 8
+NETWORKS = ["--", *TINY_OPTIONS, "--checkpoint-every", "1"]
+
+started: list[str] = []
+in_process = trainings.run_process
+
+
+def train_here(options: Sequence[str], folder: Path, log: IO[str]) -> int:
+    """The same training without the seconds that a process of its own takes to start."""
+    started.append(options[options.index("--output-dir") + 1])
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return train_main(options)
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a whole comparison, of four models and two seeds, in `out/`."""
+    folder = tmp_path_factory.mktemp("compare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(trainings, "run_process", train_here)
+        assert compare.main([*TRAIN, "--output", "out", *NETWORKS]) == 0
+    return folder
+
+
+@pytest.fixture
+def in_where(where: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(where)
+    monkeypatch.setattr(trainings, "run_process", train_here)
+    started.clear()
+    return where
+
+
+def result(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
+    return content
+
+
+def test_all_models_see_the_same_images_and_a_vae_dis_has_the_discriminator_of_its_gan(
+    where: Path,
+) -> None:
+    found = result(where / "out")
+    assert [model["model"] for model in found["models"]] == list(MODELS)
+    for model in found["models"]:
+        assert model["seeds"] == [0, 1]
+        assert model["images_seen"] == 24, "30 images are three whole batches of 8"
+        assert model["training_seconds"]["mean"] > 0
+    for seed in (0, 1):
+        dis, gan = (
+            vaegan.load(where / f"out/runs/{model}-seed{seed}/ckpt.pt").discriminator
+            for model in ("vae-dis", "gan")
+        )
+        assert dis is not None
+        assert gan is not None
+        for name, value in dis.state_dict().items():
+            assert torch.equal(value, gan.state_dict()[name]), name
+
+
+def test_means_and_spreads_are_numpys_over_the_runs(where: Path) -> None:
+    found = result(where / "out")
+    for model in found["models"]:
+        records = [run for run in found["runs"] if run["checkpoint"]["model"] == model["model"]]
+        assert [record["checkpoint"]["training_seed"] for record in records] == [0, 1]
+        parts = {key.partition("/")[0] for key in model["numbers"]}
+        assert parts == {"generation"} | ({"reconstruction"} if model["model"] != "gan" else set())
+        for key, number in model["numbers"].items():
+            part, _, name = key.partition("/")
+            values = [record[part][name] for record in records]
+            assert len(set(values)) == 2 or name in ("precision", "recall"), "seeds differ"
+            assert number["mean"] == pytest.approx(np.mean(values), rel=1e-12)
+            assert number["spread"] == pytest.approx(np.std(values, ddof=1), rel=1e-9)
+    for key in found["models"][0]["numbers"]:
+        rated = [m["numbers"][key] for m in found["models"] if key in m["numbers"]]
+        lower = key.endswith(("frechet_distance", "kernel_distance"))
+        top = (min if lower else max)(number["mean"] for number in rated)
+        equal = len({n["mean"] for n in rated}) == 1
+        assert [n["best"] for n in rated] == [n["mean"] == top and not equal for n in rated], key
+
+
+def test_the_table_shows_every_number_and_what_it_depends_on(where: Path) -> None:
+    table, found = (where / "out/comparison.md").read_text(), result(where / "out")
+    for model in found["models"]:
+        [row] = [line for line in table.splitlines() if line.startswith(f"| {model['label']} |")]
+        for key, digits in (("generation/frechet_distance", 2), ("reconstruction/ssim", 4)):
+            if key in model["numbers"]:
+                number = model["numbers"][key]
+                text = f"{number['mean']:,.{digits}f} ± {number['spread']:.{digits}f}"
+                assert (f"**{text}**" if number["best"] else text) in row
+    assert "FID" not in table.replace("is not FID", ""), "only inception's distance is called so"
+    assert "on 24 images: images and seconds which its row does not count" in table
+    assert "python evaluation/compare.py --dataset mnist5k --images 30" in table
+    assert "cores" in table
+    assert f"torch {torch.__version__}" in table
+    for other in ("vae", "vae-dis", "gan"):
+        assert f"**vaegan against {other}**" in table
+    assert "cores" in json.loads((where / "out/runs/gan-seed1.json").read_text())[0]["hardware"]
+
+
+def test_the_second_time_nothing_is_trained_or_evaluated_and_the_table_is_the_same(
+    in_where: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("evaluated twice")
+
+    monkeypatch.setattr("evaluation.subjects.evaluate_checkpoint", refuse)
+    written = ("comparison.md", "comparison.json", "comparison.png", "contact-sheet.png")
+    before = {name: (in_where / "out" / name).read_bytes() for name in written}
+    assert compare.main([*TRAIN, "--output", "out", *NETWORKS]) == 0
+    assert started == []
+    assert {name: (in_where / "out" / name).read_bytes() for name in written} == before
+
+    # Given as checkpoints, the same models have the same numbers.
+    shutil.copytree("out/evaluations", "given/evaluations")
+    paths = [str(path) for path in sorted(Path("out/runs").glob("*/ckpt.pt"))]
+    assert len(paths) == 8
+    assert compare.main([*paths, *FEW, "--output", "given"]) == 0
+    for a, b in zip(
+        result(in_where / "given")["models"], result(Path("out"))["models"], strict=True
+    ):
+        assert a["numbers"] == b["numbers"]
+        assert a["training_seconds"] == b["training_seconds"]
+
+
+def test_an_interrupted_training_is_gone_on_with_and_the_rest_is_left_alone(
+    in_where: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a real process of its own, started by accelerate; and the folder has moved."""
+
+    def count(options: Sequence[str], folder: Path, log: IO[str]) -> int:
+        started.append(options[options.index("--output-dir") + 1])
+        return in_process(options, folder, log)
+
+    shutil.copytree("out", "stopped")
+    run = Path("stopped/runs/vae-dis-seed1")
+    whole = torch.load(run / "ckpt.pt", weights_only=True)
+    (run / "checkpoints/step-00000003.pt").unlink()
+    (run / "ckpt.pt").unlink()
+    monkeypatch.setattr(trainings, "run_process", count)
+    assert compare.main([*TRAIN, "--output", "stopped", *NETWORKS]) == 0
+    assert started == ["runs/vae-dis-seed1"]
+    assert "at step 2" in Path("stopped/runs/vae-dis-seed1.log").read_text()
+    again = torch.load(run / "ckpt.pt", weights_only=True)
+    for name, value in again["ema"]["decoder"].items():
+        torch.testing.assert_close(value, whole["ema"]["decoder"][name], rtol=1e-5, atol=1e-6)
+    assert [m["seeds"] for m in result(Path("stopped"))["models"]] == [[0, 1]] * 4
+
+
+def test_the_contact_sheet_shows_every_model_on_the_same_noise(where: Path) -> None:
+    sheet = np.asarray(Image.open(where / "out/contact-sheet.png"))
+    factor, left, top = contact_sheet.enlargement(16), contact_sheet.LABELS, contact_sheet.HEAD
+    for index, model in enumerate(MODELS, 1):  # after the block of real images
+        x_gen = vaegan.load(where / f"out/runs/{model}-seed0/ckpt.pt").sample(16, seed=0)
+        grid = sample_grid(x_gen).permute(1, 2, 0).numpy()
+        height, width = grid.shape[0] * factor, grid.shape[1] * factor
+        y = top + index * (height + contact_sheet.GAP)
+        shown = sheet[y : y + height : factor, left : left + width : factor]
+        assert np.array_equal(shown, grid), model
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_rows_of_their_own(in_where: Path) -> None:
+    changed = torch.load("out/runs/vaegan-seed1/ckpt.pt", weights_only=True)
+    changed["config"]["objective"]["beta"] = 5.0
+    torch.save(changed, "beta.pt")
+    command = ["out/runs/vaegan-seed0/ckpt.pt", "beta.pt", *FEW, "--output", "rows"]
+    assert compare.main(command) == 0
+    models = result(Path("rows"))["models"]
+    assert [m["label"] for m in models] == ["vaegan (beta 40.0)", "vaegan (beta 5.0)"]
+    assert models[0]["numbers"]["generation/recall"]["spread"] is None
+    assert models[1]["training_seconds"] is None
+    assert "One run has no spread" in Path("rows/comparison.md").read_text()
+
+
+GIVEN = ["out/runs/vae-seed0/ckpt.pt", "out/runs/gan-seed0/ckpt.pt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Nothing is given"),
+        ([*GIVEN, "--dataset", "mnist5k", "--images", "80"], "Both checkpoints and --dataset"),
+        (["--dataset", "mnist5k"], "without --images"),
+        (["--dataset", "imagenet", "--images", "80"], "invalid choice: 'imagenet'"),
+        (["--dataset", "mnist5k", "--images", "7", *NETWORKS], "less than one batch of 8"),
+        ([*TRAIN, "--seeds", "1", "1", *NETWORKS], "names a seed twice"),
+        ([*TRAIN, "--", "--max-steps=9"], "--max-steps after -- is decided by the comparison"),
+        ([*TRAIN, "--", "--help"], "--help after -- is decided"),
+        ([*TRAIN, *NETWORKS, "--surplus", "1"], "--surplus"),
+        ([*TRAIN, *NETWORKS, "--beta", "2"], "--beta has no effect on --model gan"),
+        ([*TRAIN, "--num-reference", "9999", *NETWORKS], "the train split of mnist5k has"),
+        ([*TRAIN, "--sampler", "gmm", *NETWORKS], "a gan has none"),
+        ([*GIVEN, "--surplus"], "unrecognized arguments: --surplus"),
+        ([*GIVEN, "--images", "80"], "--images is for training"),
+        ([*GIVEN, "--", "--lr", "1"], "--lr is for training"),
+        ([*GIVEN, "missing.pt"], "There is no checkpoint missing.pt"),
+        ([*GIVEN, GIVEN[0]], "holds the same as"),
+        ([*GIVEN, "fashion.pt"], "on dataset mnist5k and fashion.pt on dataset fashion-mnist"),
+        ([*GIVEN, "large.pt"], "on image_size 16 and large.pt on image_size 24"),
+        ([*GIVEN, "--extractor", "vgg"], "choose one of efficientnet-lite0, inception"),
+        ([*GIVEN, "--output", "mine"], "holds thesis.txt, which is not this command's"),
+        ([*GIVEN, "--output", "thesis.md"], "is not a folder"),
+        ([*GIVEN, "--output", "others"], "holds comparison.json, which is not"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_one_sentence_before_any_work(
+    in_where: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    for folder, name in (("mine", "thesis.txt"), ("others", "comparison.json"), (".", "thesis.md")):
+        Path(folder).mkdir(exist_ok=True)
+        Path(folder, name).write_text('"years of work"')
+    content = torch.load(GIVEN[0], weights_only=True)
+    content["config"]["data"]["dataset"] = "fashion-mnist"
+    torch.save(content, "fashion.pt")
+    from tests.tiny import tiny_config
+    from vaegan.networks import build_networks
+
+    config = tiny_config(model="vae", image_size=24)
+    networks = build_networks(config.data, config.network, "vae").by_name()
+    weights = {name: network.state_dict() for name, network in networks.items()}
+    torch.save(
+        {**content, "config": config.to_dict(), "weights": weights, "ema": weights}, "large.pt"
+    )
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    own = [] if "--output" in arguments else ["--output", "refused"]
+    assert compare.main([*FEW, *own, *arguments[:cut], *arguments[cut:]]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("compare.py: error: ")
+    assert sentence in said
+    assert not Path("refused").exists()
+    assert started == []
+    assert Path("mine/thesis.txt").read_text() == '"years of work"'
+    assert [path.name for path in Path("others").iterdir()] == ["comparison.json"]
+
+
+def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(
+    in_where: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path("out/runs/vae-seed0/ckpt.pt").read_bytes()
+    for change, was in (
+        (["--images", "40"], "max_steps was 3 and is now 5"),
+        ([], "lr was 0.001 and is now 0.5"),
+    ):
+        extra = [] if change else ["--lr", "0.5"]
+        assert compare.main([*TRAIN, *change, "--output", "out", *NETWORKS, *extra]) == 2
+        assert was in capsys.readouterr().err
+    assert started == []
+    assert Path("out/runs/vae-seed0/ckpt.pt").read_bytes() == before
+    assert TINY["batch_size"] == 8
+
+
+def test_a_training_that_fails_is_said_with_the_place_of_its_log(
+    in_where: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out/runs").mkdir(parents=True)
+    with (tmp_path / "out/runs/vae-seed0.log").open("a") as log:
+        trainings._lock(log, "vae-seed0")  # as an orphaned training would
+        command = [*TRAIN, "--output", str(tmp_path / "out"), *NETWORKS]
+        assert compare.main(command) == 2
+    assert "is being trained by another process" in capsys.readouterr().err
+    assert compare.main([*command, "--lr", "1e30"]) == 2  # diverges
+    said = capsys.readouterr().err
+    assert "vae-seed0 stopped with exit code 2" in said
+    assert "vae-seed0.log" in said

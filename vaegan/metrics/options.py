@@ -1,0 +1,90 @@
+"""The options that every command of the evaluation shares: what is measured, on what, by what."""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn, get_args
+
+from vaegan.errors import UserError
+from vaegan.metrics.cache import default_folder
+from vaegan.metrics.extractors import EXTRACTORS
+from vaegan.metrics.protocol import Protocol, Sampler
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one sentence, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help.")
+
+
+def add_protocol_options(parser: argparse.ArgumentParser) -> None:
+    """Everything that a number depends on, beside the checkpoint."""
+    default, add = Protocol(), parser.add_argument
+    add(
+        "--num-samples",
+        type=int,
+        default=default.num_samples,
+        help="generated images (default: %(default)s, as in the literature)",
+    )
+    add(
+        "--reference",
+        choices=("train", "test"),
+        default=default.reference,
+        help="the split that generated images are compared with (default: %(default)s)",
+    )
+    add("--num-reference", type=int, help="images of that split (default: all)")
+    add(
+        "--num-reconstructions",
+        type=int,
+        help="held-out images to reconstruct (default: all; 0 for none)",
+    )
+    add(
+        "--sampler",
+        choices=get_args(Sampler),
+        default=default.sampler,
+        help="latents from N(0, I), or from a 10-component Gaussian mixture fitted to those of the "
+        "training images (default: %(default)s)",
+    )
+    add(
+        "--weights",
+        choices=("ema", "raw"),
+        default="ema",
+        help="the averaged weights or those of the last step (default: %(default)s)",
+    )
+    add("--seed", type=int, default=default.seed, help="of the samples (default: %(default)s)")
+    add(
+        "--extractor",
+        default="inception",
+        metavar="{" + ",".join(EXTRACTORS) + "}",
+        help="the network whose features are compared; only inception's distance is FID (default: "
+        "%(default)s)",
+    )
+    add("--extractor-weights", type=Path, help="a file of the extractor's weights")
+    add("--data-dir", type=Path, help="where the data set lies, if not where it was trained")
+    add(
+        "--batch-size",
+        type=int,
+        default=default.batch_size,
+        help="images in the extractor at a time on each process; does not change the numbers "
+        "(default: %(default)s, the most)",
+    )
+    add(
+        "--cache-dir",
+        type=Path,
+        default=default_folder(),
+        help="where features of real images are kept (default: %(default)s)",
+    )
+
+
+def protocol_of(options: argparse.Namespace) -> Protocol:
+    """The protocol that was asked for; `UserError` where a number is not allowed."""
+    return Protocol(
+        num_samples=options.num_samples,
+        reference=options.reference,
+        num_reference=options.num_reference,
+        num_reconstructions=options.num_reconstructions,
+        sampler=options.sampler,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        cache=options.cache_dir.expanduser(),
+    )
