@@ -61,7 +61,7 @@ def compared_sets(data: DataConfig, count: int) -> dict[str, Tensor]:
 
 def measure(sets: dict[str, Tensor], extractor: Extractor, cache: Path) -> list[dict[str, Any]]:
     """One row for each set: its distances from the first, and how long its features took."""
-    accelerator, rows, reference = build_accelerator(), [], None
+    accelerator, rows, reference = build_accelerator("fp32"), [], None
     for name, images in sets.items():
         kept = cache_file(cache, features_key(images, extractor)).exists()
         begin = time.perf_counter()

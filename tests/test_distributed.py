@@ -35,6 +35,9 @@ CASES: dict[str, dict[str, Any]] = {
     # A narrow gate, so that it closes: every rank has to decide the same.
     "gated": {**SETTINGS, "gamma_mode": "fixed", "gate": True, "gate_margin": 0.005},
     "samples": {**SETTINGS, "fakes": "samples", "gan_loss": "minimax"},
+    "joint": {**SETTINGS, "discriminator_passes": "joint"},
+    "vae": {**SETTINGS, "model": "vae"},
+    "gan": {**SETTINGS, "model": "gan"},
     "batch norm": {},
 }
 
@@ -47,7 +50,7 @@ def train_in_float64(folder: Path) -> None:
     from vaegan.randomness import BatchNoise
 
     torch.set_default_dtype(torch.float64)
-    accelerator = build_accelerator(cpu=True)
+    accelerator = build_accelerator("fp32", cpu=True)
     rank, world = accelerator.process_index, accelerator.num_processes
     batch = 8 // world
     for case, settings in CASES.items():

@@ -97,6 +97,7 @@ def test_reconstructions_are_those_of_held_out_images(
     )
     model = vaegan.load("out/ckpt.pt")
     for network in (model.encoder, model.decoder):
+        assert network is not None
         network.double()
     x = choose(load_source(model.config.data, "test").load_all(), 6, "", "")
     assert len(x.flatten(1).unique(dim=0)) == 6
@@ -183,7 +184,7 @@ def test_a_model_without_an_encoder_is_judged_by_its_samples_alone(
     in_tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = vaegan.load("out/ckpt.pt")
-    model.encoder = None  # type: ignore[assignment]
+    model.encoder = None
     monkeypatch.setattr(vaegan, "load", lambda *_, **__: model)
     few = ["--num-samples", "8", "--num-reference", "8"]
     assert main(["out/ckpt.pt", *OFFLINE, *few]) == 0
