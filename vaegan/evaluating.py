@@ -61,14 +61,14 @@ class PeriodicEvaluation:
         """
         dataset = self.config.data.dataset
         held_out = source if dataset == "folder" else load_source(self.config.data, "test")
-        count = min(self.protocol.num_samples, len(held_out))
-        rows = choose_rows(
-            len(held_out), count, "--eval-samples", f"the test split of {dataset}"
-        ).tolist()
-        # One by one: of a large folder only those that are needed are read.
-        reference = torch.stack([held_out[row] for row in rows])
-        self.images = RealImages(reference, held_out=None, training=None)
+        count = self.protocol.num_samples
         self.num_reference = count if count < len(held_out) else None
+        rows = choose_rows(
+            len(held_out), self.num_reference, "--eval-samples", f"the test split of {dataset}"
+        )
+        # One by one: of a large folder only those that are needed are read.
+        reference = torch.stack([held_out[row] for row in rows.tolist()])
+        self.images = RealImages(reference, held_out=None, training=None)
 
     def start(self, decoder: nn.Module, best_file: Path, step: int) -> None:
         """Compute what all evaluations share, and find out how good `best_file` is.
