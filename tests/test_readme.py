@@ -92,6 +92,8 @@ def test_command_works(command: str, data: Path) -> None:
             words[words.index("--max-steps") + 1] = steps
         else:
             words += ["--max-steps", steps]
+        if "--eval-every" in words:
+            words += ["--eval-samples", "8"]
     result = run_command(words, data, ACCELERATE_USE_CPU="true", PATH=os.environ["PATH"])
     assert result.returncode == 0, result.stderr[-3000:]
     if "bf16" in words:

@@ -22,6 +22,8 @@ _KEYS = {
         *("networks", "ema", "optimizer", "balance", "scaler"),
     },
 }
+# What it may hold besides: what a run's best.pt was chosen by.
+_MAY_HOLD = {INFERENCE_FORMAT: {"evaluation"}, RESUME_FORMAT: set[str]()}
 
 
 def write_file(path: Path, format_name: str, content: Mapping[str, Any]) -> None:
@@ -29,8 +31,8 @@ def write_file(path: Path, format_name: str, content: Mapping[str, Any]) -> None
 
     Whatever happens in between, `path` holds the old file or the new one, whole.
     """
-    missing = _KEYS[format_name] ^ content.keys()
-    assert not missing, missing
+    odd = _KEYS[format_name] ^ (content.keys() - _MAY_HOLD[format_name])
+    assert not odd, odd
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         torch.save({"format": format_name, "version": VERSION, **content}, file)

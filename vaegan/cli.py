@@ -32,6 +32,7 @@ MAY_CHANGE = frozenset(
         *("precision", "compile", "discriminator_passes", "profile"),
         *("tracker", "project"),
         *("log_every", "sample_every", "checkpoint_every", "keep_last"),
+        *("eval_every", "eval_samples", "eval_extractor"),
     }
 )
 
@@ -119,7 +120,7 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
             raise UserError(_one_sentence(refusal.getvalue())) from None
         raise
     settings = command.settings
-    _refuse_without_effect(arguments, settings.model)
+    _refuse_without_effect(arguments, settings)
     if not settings.run.output_dir:
         settings = settings.replace(output_dir=_default_folder(settings))
     if stored is not None:
@@ -155,7 +156,12 @@ def start(command: Command, folder: RunFolder) -> None:
     from vaegan.tracking import check_tracker
     from vaegan.trainer import train
 
-    check_tracker(command.settings.run.tracker)
+    run = command.settings.run
+    check_tracker(run.tracker)
+    if run.eval_every:
+        from vaegan.metrics.extractors import check_extractor
+
+        check_extractor(run.eval_extractor, None, "--eval-extractor")
     if not command.resume:
         folder.refuse_unless_free()
     train(command.settings, folder, resume=command.resume)
@@ -175,12 +181,20 @@ def _recipe_default(arguments: Sequence[str]) -> Config:
     )
 
 
-def _refuse_without_effect(arguments: Sequence[str], model: ModelName) -> None:
-    """Refuse options that the chosen model has no use for."""
-    given = [name for name in WITHOUT_EFFECT[model] if _given(arguments, name) is not None]
-    if given:
-        options = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise UserError(f"{options} has no effect on --model {model}: leave it out.")
+def _refuse_without_effect(arguments: Sequence[str], settings: Config) -> None:
+    """Refuse options that the chosen model, or a run without evaluations, has no use for."""
+
+    def given(names: Sequence[str]) -> str:
+        found = [name for name in names if _given(arguments, name) is not None]
+        return ", ".join("--" + name.replace("_", "-") for name in found)
+
+    if options := given(WITHOUT_EFFECT[settings.model]):
+        raise UserError(f"{options} has no effect on --model {settings.model}: leave it out.")
+    if not settings.run.eval_every and (options := given(("eval_samples", "eval_extractor"))):
+        raise UserError(
+            f"{options} has no effect on a run that is not evaluated: leave it out, or give "
+            "--eval-every too."
+        )
 
 
 def _given(arguments: Sequence[str], name: str) -> str | None:

@@ -252,12 +252,24 @@ class RunConfig:
     """Steps between two resumable checkpoints; the last step always has one."""
     keep_last: int = 2
     """How many of the newest checkpoints are kept."""
+    eval_every: int = 0
+    """Steps between two evaluations of the samples, the last step always having one; 0 for none.
+    The Fréchet distance (FID) and KID against held-out images are logged, and the best checkpoint
+    by the former is kept as best.pt."""
+    eval_samples: int = 2000
+    """Samples of each evaluation, and at most as many held-out images."""
+    eval_extractor: str = "inception"
+    """The network whose features are compared, as --extractor of evaluation/fid.py: inception, or
+    efficientnet-lite0, which needs no download and whose distance is not called FID."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "log_every", "sample_every", "checkpoint_every", "keep_last"):
             value = getattr(self, name)
             _check(value >= 1, _option(name), value, "1 or more")
         _check(self.epochs > 0, "--epochs", self.epochs, "above 0")
+        _check(self.eval_every >= 0, "--eval-every", self.eval_every, "0 or more")
+        # Fewer have no third neighbour: vaegan.metrics.protocol.FEWEST.
+        _check(self.eval_samples >= 4, "--eval-samples", self.eval_samples, "4 or more")
         if self.max_steps is not None:
             _check(self.max_steps >= 1, "--max-steps", self.max_steps, "1 or more")
         _check(0 <= self.seed < 2**31, "--seed", self.seed, "from 0 to 2147483647")

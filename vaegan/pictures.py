@@ -79,6 +79,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "mean probability of real",
         {"dis/real": "real", "dis/rec": "reconstructed", "dis/gen": "sampled"},
     ),
+    ("Samples against held-out images", "Fréchet distance", {"eval/fid": "FID", "eval/fd": "FD"}),
 )
 
 

@@ -1,13 +1,14 @@
 """The folder of one run: what is in it, and that nothing in it is ever lost.
 
 config.json             every setting; a run can be rebuilt from it
-metrics.jsonl           a line of numbers every `log_every` steps
+metrics.jsonl           a line of numbers every `log_every` steps, and one for each evaluation
 samples/*.png           the same noise, over time
 reconstructions/*.png   the same images, originals on the left, over time
 curves.png              losses and probabilities over steps
 progress.gif            the samples over the run
 checkpoints/*.pt        what --resume goes on from
 ckpt.pt                 the one file for inference
+best.pt                 the same of the step whose samples were best, with `--eval-every`
 """
 
 import json
@@ -31,6 +32,7 @@ class RunFolder:
         self.reconstructions = root / "reconstructions"
         self.checkpoints = root / "checkpoints"
         self.inference_file = root / "ckpt.pt"
+        self.best_file = root / "best.pt"
 
     def refuse_unless_free(self) -> None:
         """`UserError` where the folder holds anything, be it a run or something else."""

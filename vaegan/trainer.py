@@ -5,7 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import accelerate
 import torch
@@ -37,6 +37,9 @@ from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
 from vaegan.run_folder import RunFolder
 from vaegan.tracking import build_tracker
 
+if TYPE_CHECKING:
+    from vaegan.evaluating import PeriodicEvaluation
+
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
 LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
 
@@ -55,11 +58,18 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
         if main:
             tqdm.write(text, file=sys.stderr)
 
+    evaluation = None
+    if config.run.eval_every:
+        from vaegan.evaluating import PeriodicEvaluation  # with all that only it needs
+
+        evaluation = PeriodicEvaluation(config, accelerator, say)
     with accelerator.local_main_process_first():  # who downloads, the others then find
         source = load_source(config.data, "train", say=say, progress=main)
         preview = load_preview(config, source, main)
+        if evaluation is not None:
+            evaluation.choose_images(source)
     try:
-        Trainer(config, folder, accelerator, source, preview, say, resume=resume).fit()
+        Trainer(config, folder, accelerator, source, preview, evaluation, say, resume=resume).fit()
     finally:
         accelerator.end_training()
 
@@ -88,12 +98,14 @@ class Trainer:
         accelerator: Accelerator,
         source: ImageSource,
         preview: Tensor | None,
+        evaluation: "PeriodicEvaluation | None",
         say: Callable[[str], None],
         *,
         resume: bool,
     ) -> None:
         run = config.run
         self.folder, self.accelerator, self.preview, self.say = folder, accelerator, preview, say
+        self.evaluation = evaluation
         self.main, self.device = accelerator.is_main_process, accelerator.device
         rank, world = accelerator.process_index, accelerator.num_processes
         self.global_batch = run.batch_size * world
@@ -147,6 +159,9 @@ class Trainer:
         batches = self.loader.steps(self.start, self.stop)
         if self.start == 0:
             self._draw(0)
+        if self.evaluation is not None:
+            averaged = self.learner.ema["decoder"].module
+            self.evaluation.start(averaged, self.folder.best_file, self.start)
         self.clock = Clock(self.start, self.global_batch)
         profiler = self.profiler
         with self._progress_bar() as bar:
@@ -161,6 +176,9 @@ class Trainer:
                 if step % run.sample_every == 0 or last:
                     with self.clock.paused():
                         self._draw(step)
+                if run.eval_every and (step % run.eval_every == 0 or last):
+                    with self.clock.paused():
+                        self._evaluate(step)
                 if step % run.checkpoint_every == 0 or last:
                     with self.clock.paused():
                         self._save(step)
@@ -171,6 +189,8 @@ class Trainer:
             f"Done: {self.stop:,} steps, {self.stop * self.global_batch:,} images. "
             f"Look at {self.folder.root}/samples, and use {self.folder.inference_file}."
         )
+        if self.evaluation is not None:
+            self.say(self.evaluation.summary(self.folder.best_file))
 
     def _log(self, step: int, bar: "tqdm[Any]") -> None:
         """Fetch the means since the last time; the only place where the host waits."""
@@ -186,15 +206,31 @@ class Trainer:
             "speed/images_per_s": rate,
             "memory/peak_mib": peak_memory_mib(self.device),
         }
+        self._record(values, step)
+        losses = [f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES if k in means]
+        bar.set_postfix_str(" ".join(losses))
+        self._stop_unless_finite(means, step)
+
+    def _record(self, values: dict[str, float], step: int) -> None:
+        """A line of `metrics.jsonl`, and the same to the tracker."""
         seen = step * self.global_batch
         row = {k: v if math.isfinite(v) else None for k, v in values.items()}
         epoch = seen / len(self.loader.source)
         self.folder.append_metrics({"step": step, "images_seen": seen, "epoch": epoch, **row})
         drawable = {k: v for k, v in row.items() if v is not None}
         self.tracker.log(drawable, step, seen)
-        losses = [f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES if k in means]
-        bar.set_postfix_str(" ".join(losses))
-        self._stop_unless_finite(means, step)
+
+    def _evaluate(self, step: int) -> None:
+        """Measure the averaged weights, on all processes, and keep them if they are the best."""
+        assert self.evaluation is not None
+        values = self.evaluation(self.learner.ema["decoder"].module, step)
+        if not self.main:
+            return
+        self._record(values, step)
+        if self.evaluation.is_best:
+            best = self._inference(step, on_host(self.learner.inference_state()))
+            best["evaluation"] = self.evaluation.record
+            self.writer.submit(write_file, self.folder.best_file, INFERENCE_FORMAT, best)
 
     def _stop_unless_finite(self, means: dict[str, float], step: int) -> None:
         broken = [name for name in LOSSES if not math.isfinite(means.get(name, 0.0))]
@@ -226,25 +262,24 @@ class Trainer:
         """Copy the state, then write it while training goes on."""
         if not self.main:
             return
-        config = self.config.to_dict()
         resumable = {
-            "config": config,
+            "config": self.config.to_dict(),
             "step": step,
             "global_batch": self.global_batch,
             **on_host(self.learner.state_dict()),
         }
-        inference = {
-            "config": config,
-            "step": step,
-            "images_seen": step * self.global_batch,
-            "weights": resumable["networks"],
-            "ema": resumable["ema"],
-        }
+        weights = {"weights": resumable["networks"], "ema": resumable["ema"]}
+        inference = self._inference(step, weights)
         path = self.folder.checkpoint_path(step)
         self.writer.submit(write_file, path, RESUME_FORMAT, resumable)
         self.writer.submit(write_file, self.folder.inference_file, INFERENCE_FORMAT, inference)
         self.writer.submit(self.folder.drop_old_checkpoints, self.config.run.keep_last)
         self.writer.submit(self.folder.draw)
+
+    def _inference(self, step: int, weights: dict[str, Any]) -> dict[str, Any]:
+        """The content of a file for inference; `weights` as `Learner.inference_state` has them."""
+        seen = step * self.global_batch
+        return {"config": self.config.to_dict(), "step": step, "images_seen": seen, **weights}
 
     def _take_similarity(self, path: Path) -> None:
         """The frozen discriminator's weights, from the run of another model."""

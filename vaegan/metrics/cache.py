@@ -30,6 +30,7 @@ def real_features(
     accelerator: Accelerator,
     title: str,
     say: Callable[[str], None] = print,
+    progress: bool = True,
 ) -> Tensor:
     """Features [N,D] of images in memory, uint8 [N,C,S,S]; from `folder` where it has them.
 
@@ -50,6 +51,7 @@ def real_features(
         batch_size=batch_size,
         accelerator=accelerator,
         title=title,
+        progress=progress,
     ).features
     if path is not None and accelerator.is_local_main_process:
         try:

@@ -34,7 +34,10 @@ from vaegan.randomness import Purpose, generator, prior_sample
 
 
 class Evaluator:
-    """Measures models with one extractor, on the processes of one accelerator."""
+    """Measures models with one extractor, on the processes of one accelerator.
+
+    Features of real images are kept from one model to the next.
+    """
 
     def __init__(
         self,
@@ -42,9 +45,12 @@ class Evaluator:
         protocol: Protocol,
         accelerator: Accelerator,
         say: Callable[[str], None] = print,
+        *,
+        progress: bool = True,
     ) -> None:
         self.extractor, self.protocol = extractor, protocol
-        self.accelerator, self.say = accelerator, say
+        self.accelerator, self.say, self.progress = accelerator, say, progress
+        self.known: dict[str, Tensor] = {}  # features of real images, by the images' digest
 
     def __call__(self, model: VAEGAN, images: RealImages) -> dict[str, Any]:
         """Every number of `model`, which is left as it is.
@@ -61,7 +67,7 @@ class Evaluator:
             title="generated images",
             **self._shared(),
         )
-        reference = self._real(images.reference, f"{self.protocol.reference} images")
+        reference = self.reference_features(images)
         reconstructed = self._reconstruct(model, images.held_out)
         if not self.accelerator.is_main_process:
             return {}
@@ -86,6 +92,10 @@ class Evaluator:
             }
         return result
 
+    def reference_features(self, images: RealImages) -> Tensor:
+        """Features [M,D] of the images that samples are compared with; all processes call it."""
+        return self._real(images.reference, f"{self.protocol.reference} images")
+
     def _latents(self, model: VAEGAN, images: RealImages) -> tuple[Tensor, dict[str, Any]]:
         """z [N,Z] of all samples, and how they were drawn."""
         count, seed = self.protocol.num_samples, self.protocol.seed
@@ -99,7 +109,13 @@ class Evaluator:
             posterior = model.encode(to_network_range(training[rows]).double())
             return posterior.mu, posterior.logvar
 
-        mu, logvar = map_rows(encode, len(training), title="encoding", accelerator=self.accelerator)
+        mu, logvar = map_rows(
+            encode,
+            len(training),
+            title="encoding",
+            accelerator=self.accelerator,
+            progress=self.progress,
+        )
         eps = torch.randn(mu.shape, generator=generator(seed, Purpose.SAMPLES, index=2))
         latents = mu + torch.exp(0.5 * logvar) * eps  # what the decoder was trained on
         if not latents.isfinite().all():
@@ -125,7 +141,11 @@ class Evaluator:
             return features, peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
 
         f_rec, psnr, ssim = map_rows(
-            compute, len(held_out), title="reconstructions", accelerator=self.accelerator
+            compute,
+            len(held_out),
+            title="reconstructions",
+            accelerator=self.accelerator,
+            progress=self.progress,
         )
         f_real = self._real(held_out, "held-out images")
         if not self.accelerator.is_main_process:
@@ -142,17 +162,24 @@ class Evaluator:
         }
 
     def _real(self, images: Tensor, title: str) -> Tensor:
-        return real_features(
-            images,
-            self.extractor,
-            folder=self.protocol.cache,
-            title=title,
-            say=self.say,
-            **self._shared(),
-        )
+        digest = tensor_digest(images)
+        if digest not in self.known:
+            self.known[digest] = real_features(
+                images,
+                self.extractor,
+                folder=self.protocol.cache,
+                title=title,
+                say=self.say,
+                **self._shared(),
+            )
+        return self.known[digest]
 
     def _shared(self) -> dict[str, Any]:
-        return {"batch_size": self.protocol.batch_size, "accelerator": self.accelerator}
+        return {
+            "batch_size": self.protocol.batch_size,
+            "accelerator": self.accelerator,
+            "progress": self.progress,
+        }
 
 
 def compare(generated: Features, reference: Tensor) -> dict[str, Any]:

@@ -82,11 +82,11 @@ class Extractor:
         }
 
 
-def check_extractor(name: str, weights: Path | None) -> None:
+def check_extractor(name: str, weights: Path | None, option: str = "--extractor") -> None:
     """`UserError` for what can be seen to be wrong before any work."""
     if name not in EXTRACTORS:
         raise UserError(
-            f"--extractor {name} is not known: choose one of {', '.join(sorted(EXTRACTORS))}."
+            f"{option} {name} is not known: choose one of {', '.join(sorted(EXTRACTORS))}."
         )
     if weights is not None and not weights.is_file():
         raise UserError(f"--extractor-weights {weights} is not a file.")

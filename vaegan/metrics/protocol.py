@@ -115,14 +115,18 @@ def load_images(
 
 def choose(images: Tensor, count: int | None, option: str, what: str) -> Tensor:
     """`count` of the images, the same each time, in their own order; all of them for None."""
-    if len(images) < max(FEWEST, count or 0):
+    rows = choose_rows(len(images), count, option, what)
+    return images if len(rows) == len(images) else images[rows]
+
+
+def choose_rows(total: int, count: int | None, option: str, what: str) -> Tensor:
+    """Which of `total` images `choose` takes, ascending; int64."""
+    if total < max(FEWEST, count or 0):
         asked = f"{option} {count} is" if count else f"{FEWEST} images at the least are"
         raise UserError(
-            f"{asked} more than {what} has, which is {len(images)}: "
-            + (f"ask for {len(images)} or fewer." if count else "bring more images.")
+            f"{asked} more than {what} has, which is {total}: "
+            + (f"ask for {total} or fewer." if count else "bring more images.")
         )
-    if count is None or count == len(images):
-        return images
     # Data sets come sorted, so that the first images would be of a few classes only.
-    order = torch.randperm(len(images), generator=generator(0, Purpose.PREVIEW))
-    return images[order[:count].sort().values]
+    order = torch.randperm(total, generator=generator(0, Purpose.PREVIEW))
+    return order[:count].sort().values

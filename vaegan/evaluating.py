@@ -1,0 +1,195 @@
+"""Evaluation while training: how good the samples are every so often, and when they were best.
+
+The numbers are those that `evaluation/fid.py` gives for the checkpoint of the same step, with the
+options that the run says at its start. Nothing that training depends on is touched: what is
+measured is a copy, and all random numbers are drawn from generators of their own.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from vaegan.checkpoint import load_weights, read_inference_file
+from vaegan.config import Config
+from vaegan.data import ImageSource, load_source
+from vaegan.metrics.cache import default_folder, tensor_digest
+from vaegan.metrics.evaluation import Evaluator
+from vaegan.metrics.extraction import sum_over_processes
+from vaegan.metrics.extractors import load_extractor
+from vaegan.metrics.protocol import Protocol, RealImages, choose_rows
+from vaegan.model import VAEGAN
+from vaegan.networks import Absent, Networks
+
+MOST_SHARE = 0.05  # of a run's time; evaluations that take more are said to
+
+
+class PeriodicEvaluation:
+    """Fréchet and kernel distance of averaged weights' samples to held-out images.
+
+    All processes make one and call its methods at the same steps: they share the work, and the
+    main process alone gets the numbers. Raises `UserError` where the extractor cannot be had.
+    """
+
+    def __init__(
+        self, config: Config, accelerator: Accelerator, say: Callable[[str], None]
+    ) -> None:
+        run = config.run
+        self.config, self.accelerator, self.say = config, accelerator, say
+        with accelerator.local_main_process_first():  # who downloads, the others then find
+            extractor = load_extractor(run.eval_extractor, None, accelerator.device, say)
+        self.protocol = Protocol(
+            num_samples=run.eval_samples,
+            reference="test",
+            num_reconstructions=0,
+            cache=default_folder(),
+        )
+        self.evaluator = Evaluator(extractor, self.protocol, accelerator, say, progress=False)
+        self.best, self.is_best = math.inf, False
+        self.record: dict[str, Any] = {}  # the last evaluation, with all that it depends on
+
+    def choose_images(self, source: ImageSource) -> None:
+        """Load what samples are compared with: held out but for a folder, which is all `source`.
+
+        Raises `UserError` where there are too few images.
+        """
+        dataset = self.config.data.dataset
+        held_out = source if dataset == "folder" else load_source(self.config.data, "test")
+        count = self.protocol.num_samples
+        self.num_reference = count if count < len(held_out) else None
+        rows = choose_rows(
+            len(held_out), self.num_reference, "--eval-samples", f"the test split of {dataset}"
+        )
+        # One by one: of a large folder only those that are needed are read.
+        reference = torch.stack([held_out[row] for row in rows.tolist()])
+        self.images = RealImages(reference, held_out=None, training=None)
+
+    def start(self, decoder: nn.Module, best_file: Path, step: int) -> None:
+        """Compute what all evaluations share, and find out how good `best_file` is.
+
+        `decoder` is the model's, with any weights; `step` is where the run begins.
+        """
+        self.began, self.first_step = time.perf_counter(), step
+        self.say(self._what())
+        self.evaluator.reference_features(self.images)
+        self.best = self._judge_best(copy.deepcopy(decoder), best_file)
+        self.spent = time.perf_counter() - self.began
+        self.count, self.measuring, self.warned = 0, 0.0, False
+
+    def __call__(self, decoder: nn.Module, step: int) -> dict[str, float]:
+        """What to log of `decoder`, which is left as it is; empty but on the main process."""
+        begin = time.perf_counter()
+        self.record = self._measure(copy.deepcopy(decoder))
+        if not self.record:
+            return {}
+        seconds = time.perf_counter() - begin
+        self.spent += seconds
+        self.measuring += seconds
+        self.count += 1
+        distance = self.record["frechet_distance"]
+        self.is_best = distance < self.best  # false for what is not a number
+        if self.is_best:
+            self.best = distance
+        names = self.record["names"]
+        frechet, kernel = names["frechet_distance"], names["kernel_distance"]
+        self.say(
+            f"Step {step:,}: {frechet} {distance:.5g}, {kernel} "
+            f"{self.record['kernel_distance']:.4g}, in {seconds:.1f} s"
+            + (": the best so far." if self.is_best else ".")
+        )
+        self._warn_if_dear(step)
+        return {
+            f"eval/{_short(frechet)}": distance,
+            f"eval/{_short(kernel)}": self.record["kernel_distance"],
+            "eval/share_of_time": self.share_of_time(),
+        }
+
+    def share_of_time(self) -> float:
+        """What part of the time since `start` evaluations have taken, all their work included."""
+        return self.spent / (time.perf_counter() - self.began)
+
+    def summary(self, best_file: Path) -> str:
+        """What the run ends with: the time that evaluations took, and where the best is."""
+        where = f"; the best step's weights are in {best_file}" if math.isfinite(self.best) else ""
+        return f"Evaluations took {self.share_of_time():.1%} of the time{where}."
+
+    def _measure(self, decoder: nn.Module) -> dict[str, Any]:
+        """All numbers of the samples of `decoder`, a copy, as the main process has it."""
+        # Batch norm's running statistics differ between processes: the checkpoint has main's.
+        if self.accelerator.num_processes > 1:
+            for value in decoder.state_dict().values():
+                shared = value.contiguous()
+                torch.distributed.broadcast(shared, src=0)
+                value.copy_(shared)
+        model = VAEGAN(Networks(Absent(), decoder, Absent()), self.config)
+        found = self.evaluator(model, self.images)
+        return (
+            {**found["generation"], "names": found["names"], **self._measure_by()} if found else {}
+        )
+
+    def _measure_by(self) -> dict[str, Any]:
+        """What two distances must have in common to be compared."""
+        return {
+            "num_samples": self.protocol.num_samples,
+            "sampler": self.protocol.sampler,
+            "seed": self.protocol.seed,
+            "reference_sha256": tensor_digest(self.images.reference),
+            "extractor": self.evaluator.extractor.record(),
+        }
+
+    def _judge_best(self, decoder: nn.Module, best_file: Path) -> float:
+        """The distance of the best checkpoint so far, infinite where there is none.
+
+        It stands in the file itself, so that weights and number cannot be of two steps. Where it
+        was measured otherwise (the options may change on resume) it is measured again.
+        """
+        best, again = math.inf, torch.zeros(1)
+        if self.accelerator.is_main_process and best_file.exists():
+            content = read_inference_file(best_file)
+            known = content.get("evaluation")
+            by = self._measure_by()
+            if isinstance(known, dict) and by == {name: known.get(name) for name in by}:
+                best = float(known["frechet_distance"])
+            else:
+                load_weights(decoder, content["ema"].get("decoder", {}), best_file)
+                again.fill_(1)
+        sum_over_processes(again, self.accelerator)
+        if again:
+            self.say(f"{best_file} was chosen by another measure and is judged by this one.")
+            best = self._measure(decoder).get("frechet_distance", math.inf)
+        return best
+
+    def _warn_if_dear(self, step: int) -> None:
+        """Say once that evaluations this often take more than 5 % of the time."""
+        every, each = self.config.run.eval_every, self.measuring / self.count
+        training = time.perf_counter() - self.began - self.spent
+        per_step = training / (step - self.first_step)
+        share = each / (each + every * per_step)
+        if share > MOST_SHARE and not self.warned:
+            self.warned = True
+            enough = math.ceil(each * (1 / MOST_SHARE - 1) / per_step)
+            self.say(
+                f"Evaluations every {every:,} steps take {share:.0%} of the time; with "
+                f"--eval-every {enough} it would be {MOST_SHARE:.0%}, and fewer --eval-samples "
+                "help too."
+            )
+
+    def _what(self) -> str:
+        """What is compared with what, as the command that does the same."""
+        reference = "" if self.num_reference is None else f"--num-reference {self.num_reference} "
+        return (
+            f"Evaluating every {self.config.run.eval_every:,} steps as: python evaluation/fid.py "
+            f"ckpt.pt --num-samples {self.protocol.num_samples} --reference test {reference}"
+            f"--num-reconstructions 0 --extractor {self.config.run.eval_extractor}"
+        )
+
+
+def _short(name: str) -> str:
+    """fid of "FID", fd of "FD (efficientnet-lite0)"."""
+    return name.split()[0].lower()
