@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -14,8 +15,10 @@ from PIL import Image
 
 import vaegan
 from evaluation import compare, contact_sheet, trainings
-from tests.tiny import TINY, TINY_OPTIONS
+from tests.commands import ROOT, run_command
+from tests.tiny import TINY, TINY_OPTIONS, tiny_config
 from vaegan.cli import main as train_main
+from vaegan.networks import build_networks
 from vaegan.pictures import sample_grid
 
 MODELS = ("vae", "vae-dis", "gan", "vaegan")
@@ -25,7 +28,7 @@ TRAIN = ["--dataset", "mnist5k", "--images", "30", "--seeds", "0", "1", *FEW]  #
 NETWORKS = ["--", *TINY_OPTIONS, "--checkpoint-every", "1"]
 
 started: list[str] = []
-in_process = trainings.run_process
+own_process = trainings.run_process
 
 
 def train_here(options: Sequence[str], folder: Path, log: IO[str]) -> int:
@@ -155,7 +158,7 @@ def test_an_interrupted_training_is_gone_on_with_and_the_rest_is_left_alone(
 
     def count(options: Sequence[str], folder: Path, log: IO[str]) -> int:
         started.append(options[options.index("--output-dir") + 1])
-        return in_process(options, folder, log)
+        return own_process(options, folder, log)
 
     shutil.copytree("out", "stopped")
     run = Path("stopped/runs/vae-dis-seed1")
@@ -237,9 +240,6 @@ def test_what_cannot_be_compared_is_said_in_one_sentence_before_any_work(
     content = torch.load(GIVEN[0], weights_only=True)
     content["config"]["data"]["dataset"] = "fashion-mnist"
     torch.save(content, "fashion.pt")
-    from tests.tiny import tiny_config
-    from vaegan.networks import build_networks
-
     config = tiny_config(model="vae", image_size=24)
     networks = build_networks(config.data, config.network, "vae").by_name()
     weights = {name: network.state_dict() for name, network in networks.items()}
@@ -256,6 +256,14 @@ def test_what_cannot_be_compared_is_said_in_one_sentence_before_any_work(
     assert started == []
     assert Path("mine/thesis.txt").read_text() == '"years of work"'
     assert [path.name for path in Path("others").iterdir()] == ["comparison.json"]
+
+
+def test_the_file_can_be_started_from_anywhere(tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "evaluation/compare.py"), "--output", "out"]
+    refused = run_command(script, tmp_path, PYTHONPATH="")
+    assert refused.returncode == 2, refused.stderr[-3000:]
+    assert refused.stderr.startswith("compare.py: error: Nothing is given")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(
