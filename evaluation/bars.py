@@ -23,7 +23,8 @@ def save_bars(path: Path, table: Sequence[Row]) -> None:
         if any(row.number(column) is not None for row in table)
     ]
     down = -(-len(shown) // PANELS_ACROSS)
-    figure = Figure(figsize=(3.3 * PANELS_ACROSS, 3.2 * down + 0.9), layout="constrained")
+    figure = Figure(figsize=(3.3 * PANELS_ACROSS, 3.2 * down + 0.9))
+    figure.set_layout_engine("constrained", h_pad=0.12, w_pad=0.1)
     axes = list(figure.subplots(down, PANELS_ACROSS, squeeze=False).flat)
     for axis, column in zip(axes, shown, strict=False):
         _panel(axis, table, column)
