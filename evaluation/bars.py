@@ -23,7 +23,10 @@ def save_bars(path: Path, table: Sequence[Row]) -> None:
         if any(row.number(column) is not None for row in table)
     ]
     down = -(-len(shown) // PANELS_ACROSS)
-    figure = Figure(figsize=(3.3 * PANELS_ACROSS, 3.2 * down + 0.9), layout="constrained")
+    told_apart = any(row.label != row.model for row in table)  # by long labels
+    width = max(3.3, (1.05 if told_apart else 0.75) * len(table))
+    figure = Figure(figsize=(width * PANELS_ACROSS, 3.2 * down + 0.9))
+    figure.set_layout_engine("constrained", h_pad=0.12, w_pad=0.1)
     axes = list(figure.subplots(down, PANELS_ACROSS, squeeze=False).flat)
     for axis, column in zip(axes, shown, strict=False):
         _panel(axis, table, column)
@@ -73,7 +76,9 @@ def _panel(axis: Axes, table: Sequence[Row], column: Column) -> None:
             fontweight="bold" if row in tops else "normal",
         )
         lowest, highest = min(lowest, number.mean - spread, *number.values), max(highest, top)
-    room = (highest - lowest) or 1.0  # all zero: an axis all the same
+    if highest == lowest == 0.0:
+        highest = 1.0  # an axis all the same
+    room = highest - lowest
     axis.set_ylim(lowest - 0.04 * room if lowest < 0 else 0.0, highest + 0.14 * room)
     labels = [row.label.replace(" (", "\n(").replace(", ", ",\n") for row in table]
     axis.set_xticks(range(len(table)), labels, color=INK, fontsize=9)

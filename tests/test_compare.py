@@ -291,7 +291,7 @@ def test_a_training_that_fails_is_said_with_the_place_of_its_log(
         command = [*TRAIN, "--output", str(tmp_path / "out"), *NETWORKS]
         assert compare.main(command) == 2
     assert "is being trained by another process" in capsys.readouterr().err
-    assert compare.main([*command, "--lr", "1e30"]) == 2  # diverges
+    assert compare.main([*command, "--checkpoint-every", "9", "--lr", "1e30"]) == 2  # diverges
     said = capsys.readouterr().err
     assert "vae-seed0 stopped with exit code 2" in said
     assert "vae-seed0.log" in said
