@@ -75,7 +75,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             # 1,024 to 12,288 pixels with a fitted variance: a beta of a few keeps the aggregated
             # posterior near the prior that samples are drawn from.
             "vae": {"beta": 4.0, "lr": 1e-3},
-            "gan": {"lr": 4e-4},
+            "gan": {"lr": 1e-3},
         },
     ),
     # andersbll/autoencoding_beyond_pixels, the scripts for CelebA and LFW (64 pixels) and for

@@ -15,6 +15,7 @@ weights. Each network's parameters meet one `backward` per update, which is what
 DistributedDataParallel averages and overlaps.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class Noise(NamedTuple):
 Metrics = dict[str, Tensor]
 
 
-class Update:
+class Update(ABC):
     """Fills `.grad` of the networks that a model trains; steps nothing.
 
     `joint` has all images judged in one pass of the discriminator instead of two or three, with
@@ -67,12 +68,12 @@ class Update:
         }
         self.balance: GradientBalance | None = None
 
+    @abstractmethod
     def __call__(self, x: Tensor, noise: Noise) -> Metrics:
         """Add the gradients of one batch to `.grad`; return detached scalars on the device.
 
         `x` is [B,C,S,S] in [-1, 1]. The optimiser's gradients must have been set to None.
         """
-        raise NotImplementedError
 
     def likelihood(self, rec: Tensor, real: Tensor) -> Tensor:
         """L_llike of `rec` [B,F] under the objective's Gaussian around `real` [B,F]."""
