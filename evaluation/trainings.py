@@ -71,15 +71,10 @@ class Training:
         if not self.run.config_file.exists():
             self.run.refuse_unless_free()
             return
-        was, now = self.run.read_config().flat(), self.config.flat()
-        if now["lr_schedule"] != "constant" and not now["lr_decay_steps"]:
-            now["lr_decay_steps"] = now["max_steps"]  # as the trainer fixes it
-        changed = [
-            f"{name} was {was[name]} and is now {now[name]}"
-            for name in was
-            if was[name] != now[name] and name not in IRRELEVANT
-        ]
-        if changed:
+        asked = self.config
+        if asked.optim.lr_schedule != "constant" and not asked.optim.lr_decay_steps:
+            asked = asked.replace(lr_decay_steps=asked.run.max_steps)  # as the trainer fixes it
+        if changed := self.run.read_config().changes(asked, but=IRRELEVANT):
             raise UserError(
                 f"{self.run.root} was trained with other settings ({'; '.join(changed)}): choose "
                 "another --output, or the settings it has."

@@ -224,13 +224,7 @@ def _default_folder(config: Config) -> str:
 
 
 def _refuse_changes(stored: Config, asked: Config) -> None:
-    was, now = stored.flat(), asked.flat()
-    changed = [
-        f"{name} was {was[name]} and is now {now[name]}"
-        for name in was
-        if was[name] != now[name] and name not in MAY_CHANGE
-    ]
-    if changed:
+    if changed := stored.changes(asked, but=MAY_CHANGE):
         raise UserError(
             f"A resumed run keeps its settings, but {'; '.join(changed)}: leave these options out, "
             "or start a new run in another --output-dir."

@@ -7,7 +7,7 @@ Names are unique across the groups: on the command line `network.latent_size` is
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -329,6 +329,15 @@ class Config:
             name: getattr(getattr(self, GROUP_OF[name]) if name in GROUP_OF else self, name)
             for name in SETTINGS
         }
+
+    def changes(self, now: "Config", *, but: Collection[str]) -> list[str]:
+        """In words, each setting that `now` has otherwise, those named in `but` left out."""
+        before, after = self.flat(), now.flat()
+        return [
+            f"{name} was {before[name]} and is now {after[name]}"
+            for name in before
+            if before[name] != after[name] and name not in but
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and text: what JSON and `torch.save` keep."""
