@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evaluation.summary import Column, Number, Row, Run, best, columns, verdict
+from vaegan.metrics.report import SPLITS
 
 FORMAT = "vaegan-comparison"
 VERSION = 1
@@ -114,8 +115,7 @@ def _protocol(table: Sequence[Row]) -> Iterator[str]:
     rebuilt = [row.runs[0].record["reconstruction"] for row in table]
     counts = {(r["num_images"], r["split"]) for r in rebuilt if r is not None}
     for count, split in sorted(counts):
-        images = {"test": "held-out images", "all": "images, seen in training"}[split]
-        yield f"Reconstructions: {count:,} {images}, from the posterior's mean."
+        yield f"Reconstructions: {count:,} {SPLITS[split]}, from the posterior's mean."
 
 
 def _cell(row: Row, table: Sequence[Row], column: Column) -> str:

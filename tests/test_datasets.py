@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.dataset_files import write_cifar, write_idx
 from vaegan.cli import main
 from vaegan.config import DataConfig, DatasetName
-from vaegan.data import datasets, load_source
+from vaegan.data import datasets, load_held_out, load_source
 from vaegan.data.formats import read_cifar_batch, read_idx
 from vaegan.data.images import fit_arrays
 from vaegan.errors import UserError
@@ -27,6 +28,38 @@ def test_mnist5k_is_five_thousand_real_digits_split_without_overlap() -> None:
     flat, other = train.load_all().flatten(1).float(), test.load_all().flatten(1).float()
     means = torch.stack([flat[train.labels == k].mean(0) for k in range(10)])
     assert (torch.cdist(other, means).argmin(1) == test.labels).float().mean() > 0.75
+
+
+def test_validation_images_are_set_aside_once_and_for_all() -> None:
+    data = DataConfig(validation_images=500)
+    whole = load_source(DataConfig(), "train").load_all()
+    train, validation = load_source(data, "train"), load_source(data, "validation")
+    assert (len(train), len(validation)) == (4000, 500)
+    apart = {i.numpy().tobytes() for source in (train, validation) for i in source.load_all()}
+    assert apart == {image.numpy().tobytes() for image in whole}
+    assert torch.equal(validation.load_all(), load_source(data, "validation").load_all())
+    assert len(load_source(data, "test")) == 500
+    assert validation.labels is not None
+    assert validation.labels.bincount().min() > 30, "of all classes, though the digits come sorted"
+    with pytest.raises(UserError, match="leaves nothing to train on: mnist5k has 4,500"):
+        load_source(DataConfig(validation_images=4500), "train")
+
+
+def test_validation_images_of_a_folder_are_its_held_out_ones(tmp_path: Path) -> None:
+    for i in range(10):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        Image.new("L", (16, 16), 20 * i).save(tmp_path / "ab"[i % 2] / f"{i}.png")
+    data = DataConfig(dataset="folder", data_dir=str(tmp_path), image_size=16, validation_images=3)
+    train = load_source(data, "train")
+    held_out = load_held_out(data, train)
+    greys = [int(source[i].max()) for source in (train, held_out) for i in range(len(source))]
+    assert len(held_out) == 3
+    assert sorted(greys) == [20 * i for i in range(10)]
+    assert torch.equal(held_out.load_all(), load_source(data, "test").load_all())
+    assert train.labels is not None
+    assert [data_label * 20 for data_label in train.labels.tolist()] == [
+        int(grey) % 40 for grey in train.load_all().amax((1, 2, 3))
+    ]
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])

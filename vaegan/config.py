@@ -44,6 +44,9 @@ class DataConfig:
     """1 for grey, 3 for RGB; images are converted."""
     flip: bool = False
     """Mirror half of the training images, chosen anew at each visit."""
+    validation_images: int = 0
+    """Training images set aside to choose settings by, the same at every seed: nothing is trained
+    on them, and --eval-every and the pictures of a run take them for their held-out images."""
     background: str = "white"
     """Colour put behind transparent images: a name or #rrggbb."""
     bad_images: Literal["refuse", "skip"] = "refuse"
@@ -64,6 +67,8 @@ class DataConfig:
             "a multiple of 8 from 16 to 256 pixels",
         )
         _check(0 <= self.workers <= 256, "--workers", self.workers, "from 0 to 256")
+        aside = self.validation_images
+        _check(aside >= 0, "--validation-images", aside, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch import nn
 
 from vaegan.checkpoint import load_weights, read_inference_file
 from vaegan.config import Config
-from vaegan.data import ImageSource, load_source
+from vaegan.data import ImageSource, held_out_split, load_held_out
 from vaegan.metrics.cache import default_folder, tensor_digest
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extraction import sum_over_processes
@@ -46,7 +46,7 @@ class PeriodicEvaluation:
             extractor = load_extractor(run.eval_extractor, None, accelerator.device, say)
         self.protocol = Protocol(
             num_samples=run.eval_samples,
-            reference="test",
+            reference=held_out_split(config.data),
             num_reconstructions=0,
             cache=default_folder(),
         )
@@ -59,12 +59,15 @@ class PeriodicEvaluation:
 
         Raises `UserError` where there are too few images.
         """
-        dataset = self.config.data.dataset
-        held_out = source if dataset == "folder" else load_source(self.config.data, "test")
+        data = self.config.data
+        held_out, split = load_held_out(data, source), held_out_split(data)
         count = self.protocol.num_samples
         self.num_reference = count if count < len(held_out) else None
         rows = choose_rows(
-            len(held_out), self.num_reference, "--eval-samples", f"the test split of {dataset}"
+            len(held_out),
+            self.num_reference,
+            "--eval-samples",
+            f"the {split} split of {data.dataset}",
         )
         # One by one: of a large folder only those that are needed are read.
         reference = torch.stack([held_out[row] for row in rows.tolist()])
@@ -182,10 +185,11 @@ class PeriodicEvaluation:
 
     def _what(self) -> str:
         """What is compared with what, as the command that does the same."""
-        reference = "" if self.num_reference is None else f"--num-reference {self.num_reference} "
+        number = "" if self.num_reference is None else f"--num-reference {self.num_reference} "
         return (
             f"Evaluating every {self.config.run.eval_every:,} steps as: python evaluation/fid.py "
-            f"ckpt.pt --num-samples {self.protocol.num_samples} --reference test {reference}"
+            f"ckpt.pt --num-samples {self.protocol.num_samples} "
+            f"--reference {self.protocol.reference} {number}"
             f"--num-reconstructions 0 --extractor {self.config.run.eval_extractor}"
         )
 

@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     FLIP = 3
     PREVIEW = 4
     SAMPLES = 5
+    VALIDATION = 6
 
 
 def generator(

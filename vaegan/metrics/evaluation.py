@@ -28,7 +28,7 @@ from vaegan.metrics.extractors import Extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
 from vaegan.metrics.latents import COMPONENTS, fit_mixture
-from vaegan.metrics.protocol import Protocol, RealImages
+from vaegan.metrics.protocol import Protocol, RealImages, held_out_name
 from vaegan.model import VAEGAN
 from vaegan.randomness import Purpose, generator, prior_sample
 
@@ -85,7 +85,7 @@ class Evaluator:
         }
         if reconstructed is not None and images.held_out is not None:
             result["reconstruction"] = {
-                "split": "all" if model.config.data.dataset == "folder" else "test",
+                "split": held_out_name(model.config.data, self.protocol),
                 "num_images": len(images.held_out),
                 "images_sha256": tensor_digest(images.held_out),
                 **reconstructed,

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn, get_args
 
+from vaegan.data.datasets import Split
 from vaegan.errors import UserError
 from vaegan.metrics.cache import default_folder
 from vaegan.metrics.extractors import EXTRACTORS
@@ -28,7 +29,7 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--reference",
-        choices=("train", "test"),
+        choices=get_args(Split),
         default=default.reference,
         help="the split that generated images are compared with (default: %(default)s)",
     )

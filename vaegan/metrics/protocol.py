@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaegan.config import DataConfig
 from vaegan.data import load_source
+from vaegan.data.datasets import Split
 from vaegan.errors import UserError
 from vaegan.metrics.distances import NEIGHBOURS
 from vaegan.metrics.extraction import BLOCK
@@ -27,7 +28,7 @@ class Protocol:
 
     num_samples: int = 50_000
     """Generated images."""
-    reference: Literal["train", "test"] = "train"
+    reference: Split = "train"
     """The split that generated images are compared with."""
     num_reference: int | None = None
     """Images of that split, chosen once and for all; None for all of them."""
@@ -81,23 +82,32 @@ def load_images(
 ) -> RealImages:
     """The images that `protocol` asks for; `UserError` where the data set does not have as many.
 
-    mnist5k's held-out tenth is its test split; a folder has only one split, which is all of it.
+    What is reconstructed is of the test split, or with `reference` "validation" of that one.
+    mnist5k's held-out tenth is its test split; a folder without validation images has only one
+    split, which is all of it.
     """
     splits: dict[str, Tensor] = {}
 
-    def split(name: Literal["train", "test"]) -> Tensor:
-        key = "all" if data.dataset == "folder" else name
+    if protocol.reference == "validation" and not data.validation_images:
+        raise UserError(
+            "--reference validation is asked for, and the model was trained without "
+            "--validation-images: use --reference train or test."
+        )
+
+    def split(name: Split) -> Tensor:
+        key = "all" if _is_one_split(data) else name
         if key not in splits:
             splits[key] = load_source(data, name, say=say, progress=progress).load_all()
         return splits[key]
 
-    def some(name: Literal["train", "test"], count: int | None, option: str) -> Tensor:
+    def some(name: Split, count: int | None, option: str) -> Tensor:
         return choose(split(name), count, option, f"the {name} split of {data.dataset}")
 
     reference = some(protocol.reference, protocol.num_reference, "--num-reference")
     held_out = training = None
     if has_encoder and protocol.num_reconstructions != 0:
-        held_out = some("test", protocol.num_reconstructions, "--num-reconstructions")
+        unseen: Split = "validation" if protocol.reference == "validation" else "test"
+        held_out = some(unseen, protocol.num_reconstructions, "--num-reconstructions")
     if protocol.sampler == "gmm":
         if not has_encoder:
             raise UserError(
@@ -111,6 +121,17 @@ def load_images(
                 f"images or more, and there are {len(training)}: use --sampler prior."
             )
     return RealImages(reference, held_out, training)
+
+
+def held_out_name(data: DataConfig, protocol: Protocol) -> Literal["all", "validation", "test"]:
+    """The split that `load_images` takes for the images to reconstruct."""
+    if _is_one_split(data):
+        return "all"
+    return "validation" if protocol.reference == "validation" else "test"
+
+
+def _is_one_split(data: DataConfig) -> bool:
+    return data.dataset == "folder" and not data.validation_images
 
 
 def choose(images: Tensor, count: int | None, option: str, what: str) -> Tensor:

@@ -10,6 +10,13 @@ from vaegan.metrics.record import FORMAT
 
 WIDTH = 34
 
+# What the images to reconstruct are called, by their split.
+SPLITS = {
+    "test": "held-out images",
+    "validation": "validation images",
+    "all": "images, seen in training",
+}
+
 
 def table(record: dict[str, Any]) -> str:
     """The record of `evaluate_checkpoint`, every number with what it was measured on."""
@@ -41,7 +48,7 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     if rec is None:
         yield "reconstructed: nothing"
         return
-    split = {"test": "held-out images", "all": "images, seen in training"}[rec["split"]]
+    split = SPLITS[rec["split"]]
     yield f"reconstructed: {rec['num_images']:,} {split}, against themselves"
     yield _row(names["frechet_distance"], rec["frechet_distance"])
     yield _row("PSNR, dB", rec["psnr_db"])
