@@ -27,7 +27,7 @@ from vaegan.run_folder import RunFolder, read_config
 # the rounding of its arithmetic.
 MAY_CHANGE = frozenset(
     {
-        *("epochs", "max_steps", "batch_size"),
+        *("epochs", "max_steps", "batch_size", "global_batch_size", "accumulate"),
         *("output_dir", "data_dir", "placement", "workers"),
         *("precision", "compile", "discriminator_passes", "profile"),
         *("tracker", "project"),
@@ -104,6 +104,12 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         if _given(arguments, "max_steps") is not None:
             raise UserError("--epochs and --max-steps are both given: give one of the two.")
         default = default.replace(max_steps=None)
+    if _given(arguments, "batch_size") is not None:
+        if _given(arguments, "global_batch_size") is not None:
+            raise UserError(
+                "--batch-size and --global-batch-size are both given: give one of the two."
+            )
+        default = default.replace(global_batch_size=0)
     refusal = io.StringIO()
     try:
         with contextlib.redirect_stderr(refusal):
