@@ -1,8 +1,8 @@
-"""The trainings of a comparison: all models on the same images, nothing trained twice.
+"""Trainings in one folder: all models on the same images, nothing trained twice.
 
-`FOLDER/runs/MODEL-seedK/` is an ordinary run folder, with its log in `MODEL-seedK.log` beside it
-and how it was started in `MODEL-seedK.json`. A finished run is recognised by its own config and
-left alone; an unfinished one is gone on with.
+`FOLDER/runs/NAME/` is an ordinary run folder, with its log in `NAME.log` beside it and how it was
+started in `NAME.json`. A finished run is recognised by its own config and left alone; an
+unfinished one is gone on with.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, get_args
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER: tuple[ModelName, ...] = ("vae", "gan", "vae-dis", "vaegan")
 assert set(ORDER) == set(get_args(ModelName))
 
-# What the comparison itself decides, and so no training option can.
+# What the commands decide by options of their own, and so no training option can.
 DECIDED = frozenset(
     {
         *("model", "dataset", "data_dir", "seed", "similarity_from", "output_dir"),
@@ -44,11 +44,43 @@ LAUNCHER = ("-m", "accelerate.commands.launch", "--num_processes", "1", "--num_m
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What tells a run from the others in its folder."""
+
+    name: str
+    """Of its folder in `runs/`."""
+    model: ModelName
+    seed: int
+    similarity_from: str | None = None
+    """For a vae-dis, the name of the run whose discriminator it takes; it comes before."""
+    options: tuple[str, ...] = ()
+    """Of `launch/train.py`, for this run alone."""
+
+    def training(
+        self, folder: Path, dataset: str, data_dir: Path, images: int, options: Sequence[str]
+    ) -> "Training":
+        """This run on so many images, with the options for all; `UserError` for bad ones."""
+        words = ["--dataset", dataset, "--data-dir", str(data_dir.expanduser().resolve())]
+        words += ["--model", self.model, "--seed", str(self.seed), "--tracker", "none", *options]
+        words += self.options
+        if self.similarity_from is not None:
+            words += ["--similarity-from", f"runs/{self.similarity_from}/ckpt.pt"]
+        words += ["--output-dir", f"runs/{self.name}"]
+        batch = parse(words).settings.run.batch_size
+        if images < batch:
+            raise UserError(
+                f"--images {images} is less than one batch of {batch}: give {batch} or more."
+            )
+        words += ["--max-steps", str(images // batch)]
+        return Training(folder, tuple(words), parse(words).settings)
+
+
+@dataclass(frozen=True)
 class Training:
-    """One run of one model in the folder of a comparison."""
+    """One run of one model, planned."""
 
     folder: Path
-    """The comparison's; paths in `options` are relative to it, so that it can be moved."""
+    """Of the command; paths in `options` are relative to it, so that it can be moved."""
     options: tuple[str, ...]
     """Of `launch/train.py`."""
     config: Config
@@ -56,7 +88,7 @@ class Training:
 
     @property
     def name(self) -> str:
-        return run_name(self.config.model, self.config.run.seed)
+        return self.run.root.name
 
     @property
     def run(self) -> RunFolder:
@@ -117,42 +149,6 @@ class Training:
         write_text(path, json.dumps(starts, indent=2) + "\n")
 
 
-def run_name(model: str, seed: int) -> str:
-    return f"{model}-seed{seed}"
-
-
-def plan(
-    folder: Path,
-    dataset: str,
-    data_dir: Path,
-    images: int,
-    seeds: Sequence[int],
-    options: Sequence[str],
-) -> list[Training]:
-    """All trainings in their order, checked; `UserError` before any work."""
-    _refuse_decided(options)
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {' '.join(map(str, seeds))} names a seed twice: name each once.")
-    trainings = []
-    for seed in seeds:
-        for model in ORDER:
-            words = ["--dataset", dataset, "--data-dir", str(data_dir.expanduser().resolve())]
-            words += ["--model", model, "--seed", str(seed), "--tracker", "none", *options]
-            if model == "vae-dis":
-                words += ["--similarity-from", f"runs/{run_name('gan', seed)}/ckpt.pt"]
-            words += ["--output-dir", f"runs/{run_name(model, seed)}"]
-            batch = parse(words).settings.run.batch_size
-            if images < batch:
-                raise UserError(
-                    f"--images {images} is less than one batch of {batch}: give {batch} or more."
-                )
-            words += ["--max-steps", str(images // batch)]
-            trainings.append(Training(folder, tuple(words), parse(words).settings))
-    for training in trainings:
-        training.check()
-    return trainings
-
-
 def train_all(trainings: Sequence[Training], say: Callable[[str], None]) -> None:
     """Train whatever is not finished, one after the other."""
     for number, training in enumerate(trainings, 1):
@@ -193,11 +189,9 @@ def _lock(log: IO[str], name: str) -> None:
         ) from None
 
 
-def _refuse_decided(options: Sequence[str]) -> None:
+def refuse_decided(options: Sequence[str], decided: Collection[str], by: str) -> None:
+    """`UserError` where training options name a setting that is decided elsewhere."""
     given = [word.partition("=")[0] for word in options if word.startswith("-")]
-    decided = [word for word in given if word.lstrip("-").replace("-", "_") in DECIDED | {"h"}]
-    if decided:
-        raise UserError(
-            f"{', '.join(decided)} after -- is decided by the comparison: leave it out, and see "
-            "--dataset, --data-dir, --images and --seeds."
-        )
+    found = [word for word in given if word.lstrip("-").replace("-", "_") in {*decided, "h"}]
+    if found:
+        raise UserError(f"{', '.join(found)} after -- is decided by {by}: leave it out.")
