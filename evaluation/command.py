@@ -17,6 +17,7 @@ from vaegan.metrics.options import Parser
 from vaegan.metrics.protocol import Protocol, RealImages, load_images
 from vaegan.processes import build_accelerator
 
+EPILOG = "Each training is one process, without a dashboard unless --tracker names one."
 Run = Callable[[argparse.Namespace, Sequence[str], str], None]
 
 
@@ -39,6 +40,16 @@ def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | 
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130
     return 0
+
+
+def add_jobs_option(parser: Parser) -> None:
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="train so many models at a time, each on its share of the cores or, in turn, of the "
+        "GPUs (default: 1)",
+    )
 
 
 def prepare(

@@ -1,6 +1,6 @@
 """Compare models: `python evaluation/compare.py a/ckpt.pt b/ckpt.pt --output DIR`; see `--help`.
 
-Or train vae, gan, vae-dis and vaegan on the same images first, one after the other:
+Or train vae, gan, vae-dis and vaegan on the same images first:
 `python evaluation/compare.py --dataset mnist5k --images 200000 --output DIR -- TRAINING OPTIONS`,
 where the options behind `--` are those of launch/train.py, for all four models alike. DIR gets a
 table (comparison.md, comparison.json), bars (comparison.png) and samples beside reconstructions
@@ -19,13 +19,15 @@ from typing import get_args
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluation.bars import save_bars
-from evaluation.command import end_trainings_too, prepare, run_command
+from evaluation.command import EPILOG, add_jobs_option, end_trainings_too, prepare, run_command
 from evaluation.comparison_report import FORMAT, as_json, as_markdown
 from evaluation.contact_sheet import save_contact_sheet
+from evaluation.jobs import train_all
 from evaluation.result_folder import ResultFolder
+from evaluation.shares import shares
 from evaluation.subjects import Subject, common_data, evaluate, refuse_doubles, training_facts
 from evaluation.summary import Run, rows
-from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided, train_all
+from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.metrics.extractors import check_extractor
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     parser = Parser(
         description=(__doc__ or "").replace("`; see `--help`", "").replace("`", ""),
-        epilog="Trainings run on one process each, without a dashboard unless --tracker names one.",
+        epilog=EPILOG,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -53,6 +55,7 @@ def parser() -> Parser:
     add("--dataset", choices=get_args(DatasetName), help="train all four models on this data set")
     add("--images", type=int, help="how many images each model sees, with --dataset")
     add("--seeds", type=int, nargs="+", help="of the trainings, with --dataset (default: 0 1 2)")
+    add_jobs_option(parser)
     add_protocol_options(parser)
     return parser
 
@@ -64,6 +67,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     folder = ResultFolder(output, "comparison.json", FORMAT, PICTURES_AND_TABLES)
     folder.refuse_foreign()
     protocol = protocol_of(options)
+    trainers = shares(1 if options.jobs is None else options.jobs)
     check_extractor(options.extractor, options.extractor_weights)
     trainings: list[Training] = []
     subjects: list[Subject] = []
@@ -79,7 +83,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     evaluator, images = prepare(options, protocol, data, models)
 
     folder.make()
-    train_all(trainings, evaluator.say)
+    train_all(trainings, trainers, evaluator.say)
     if trainings:
         subjects = [Subject.read(t.checkpoint, options.weights) for t in trainings]
     records = [
@@ -136,7 +140,8 @@ def _refuse_misuse(options: argparse.Namespace, training_options: Sequence[str])
             "--dataset is given without --images: say how many images each model is to see."
         )
     if options.checkpoints:
-        surplus = [f"--{name}" for name in ("images", "seeds") if getattr(options, name)]
+        training = ("images", "seeds", "jobs")
+        surplus = [f"--{name}" for name in training if getattr(options, name) is not None]
         surplus += list(training_options[:1])
         if surplus:
             raise UserError(

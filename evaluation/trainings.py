@@ -5,6 +5,8 @@ started in `NAME.json`. A finished run is recognised by its own config and left 
 unfinished one is gone on with.
 """
 
+import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -12,13 +14,15 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, get_args
 
 import torch
 
+from evaluation.shares import Share
 from vaegan.checkpoint import read_inference_file
 from vaegan.cli import MAY_CHANGE, parse
 from vaegan.config import Config, ModelName
@@ -98,6 +102,12 @@ class Training:
     def checkpoint(self) -> Path:
         return self.run.inference_file
 
+    @property
+    def similarity_from(self) -> Path | None:
+        """The checkpoint that has to be there before this training."""
+        source = self.config.objective.similarity_from
+        return self.folder / source if source else None
+
     def check(self) -> None:
         """`UserError` where another run, or something else, is where this one would be."""
         if not self.run.config_file.exists():
@@ -117,15 +127,15 @@ class Training:
             return False
         return bool(read_inference_file(self.checkpoint)["step"] >= self.config.run.max_steps)
 
-    def fit(self) -> None:
-        """Train to the end, in a process of its own; `UserError` where that fails."""
+    def fit(self, share: Share, stop: threading.Event) -> None:
+        """Train to the end, in a process of its own; `UserError` if it fails or is stopped."""
         self.run.root.parent.mkdir(parents=True, exist_ok=True)
         resume = ("--resume",) if self.run.config_file.exists() else ()
         options, log_file = (*self.options, *resume), self.run.root.with_suffix(".log")
         with log_file.open("a") as log:
             _lock(log, self.name)
-            self._note_start(options)
-            code = run_process(options, self.folder, log)
+            self._note_start(options, share)
+            code = run_process(options, self.folder, log, share, stop)
         if code != 0 or not self.is_finished():
             lines = [line for line in log_file.read_text().splitlines() if line.strip()]
             said = next(
@@ -136,46 +146,40 @@ class Training:
                 f"{log_file}, and give the same command again to go on."
             )
 
-    def _note_start(self, options: Sequence[str]) -> None:
+    def _note_start(self, options: Sequence[str], share: Share) -> None:
         path = self.run.root.with_suffix(".json")
         starts: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
         starts.append(
             {
                 "command": shlex.join(["accelerate", "launch", "launch/train.py", *options]),
                 "hardware": hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+                "share": dataclasses.asdict(share),
                 "versions": versions(),
             }
         )
         write_text(path, json.dumps(starts, indent=2) + "\n")
 
 
-def train_all(trainings: Sequence[Training], say: Callable[[str], None]) -> None:
-    """Train whatever is not finished, one after the other."""
-    for number, training in enumerate(trainings, 1):
-        if training.is_finished():
-            continue
-        log = training.run.root.with_suffix(".log")
-        say(f"Training {training.name} ({number} of {len(trainings)}); its log: {log}")
-        training.fit()
-
-
-def run_process(options: Sequence[str], folder: Path, log: IO[str]) -> int:
+def run_process(
+    options: Sequence[str], folder: Path, log: IO[str], share: Share, stop: threading.Event
+) -> int:
     """`accelerate launch launch/train.py OPTIONS` in `folder`; its exit code.
 
-    It is a group of its own and ends with this process, for the launcher would not end its child.
+    It is a group of its own, which is ended as soon as `stop` is set: the launcher would not end
+    its child.
     """
     words = [sys.executable, *LAUNCHER, str(ROOT / "launch/train.py"), *options]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **share.variables}
     process = subprocess.Popen(
         words, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
     )
-    try:
-        return process.wait()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+    while not stop.is_set():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=0.5)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+    return process.wait()
 
 
 def _lock(log: IO[str], name: str) -> None:

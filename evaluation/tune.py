@@ -18,12 +18,14 @@ from typing import get_args
 # Started as a file, this finds what lies beside it under the same name as everyone else does.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.command import end_trainings_too, prepare, run_command
+from evaluation.command import EPILOG, add_jobs_option, end_trainings_too, prepare, run_command
 from evaluation.configurations_file import Configurations, as_options, read_configurations
+from evaluation.jobs import train_all
 from evaluation.result_folder import ResultFolder
+from evaluation.shares import shares
 from evaluation.subjects import Subject, evaluate, training_facts
 from evaluation.summary import MODELS, Row, Run
-from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided, train_all
+from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided
 from evaluation.tuning_report import FORMAT, Trial, as_json, as_markdown
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     parser = Parser(
         description=(__doc__ or "").replace("`; see `--help`", "").replace("`", ""),
-        epilog="Trainings run on one process each, without a dashboard unless --tracker names one.",
+        epilog=EPILOG,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -55,6 +57,7 @@ def parser() -> Parser:
         help="how many training images are set aside to choose by",
     )
     add("--training-seed", type=int, default=0, help="of the trainings (default: %(default)s)")
+    add_jobs_option(parser)
     add_protocol_options(parser)
     parser.set_defaults(reference="validation")
     return parser
@@ -76,6 +79,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     folder = ResultFolder(output, "tuning.json", FORMAT, ("tuning.md",))
     folder.refuse_foreign()
     protocol = protocol_of(options)
+    trainers = shares(1 if options.jobs is None else options.jobs)
     check_extractor(options.extractor, options.extractor_weights)
     configurations = read_configurations(options.configurations)
     trainings = plan(options, configurations, output, training_options)
@@ -83,7 +87,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     evaluator, images = prepare(options, protocol, data, configurations)
 
     folder.make()
-    train_all(list(trainings.values()), evaluator.say)
+    train_all(list(trainings.values()), trainers, evaluator.say)
     tuning: dict[str, list[Trial]] = {}
     for model in sorted(configurations, key=MODELS.index):
         trials = []

@@ -124,9 +124,9 @@ def _table(trials: Sequence[Trial], shown: Sequence[Column]) -> Iterator[str]:
     yield f"| {' | '.join(heads)} |"
     yield "| --- " * len(heads) + "|"
     for trial in trials:
-        row = trial.row
+        row, settings = trial.row, trial.row.runs[0].subject.config.flat()
         marked = [str(trial.index)]
-        marked += [_shown(trial.settings[n]) if n in trial.settings else "-" for n in names]
+        marked += [_shown(settings[name]) for name in names]
         numbers = [row.number(column) for column in shown]
         plain = [
             "-" if number is None else in_words(number, column.digits)
@@ -140,7 +140,7 @@ def _table(trials: Sequence[Trial], shown: Sequence[Column]) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def as_python(value: Any) -> str:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from vaegan.cli import main
 
@@ -11,7 +11,7 @@ started: list[str] = []
 """The run folders of all trainings that were started, as they were named."""
 
 
-def train_here(options: Sequence[str], folder: Path, log: IO[str]) -> int:
+def train_here(options: Sequence[str], folder: Path, log: IO[str], *_: Any) -> int:
     """In place of `evaluation.trainings.run_process`."""
     started.append(options[options.index("--output-dir") + 1])
     before = Path.cwd()

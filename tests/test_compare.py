@@ -143,9 +143,9 @@ def test_an_interrupted_training_is_gone_on_with_and_the_rest_is_left_alone(
 ) -> None:
     """In a real process of its own, started by accelerate; and the folder has moved."""
 
-    def count(options: Sequence[str], folder: Path, log: IO[str]) -> int:
+    def count(options: Sequence[str], folder: Path, log: IO[str], *rest: Any) -> int:
         started.append(options[options.index("--output-dir") + 1])
-        return own_process(options, folder, log)
+        return own_process(options, folder, log, *rest)
 
     shutil.copytree("out", "stopped")
     run = Path("stopped/runs/vae-dis-seed1")
@@ -207,6 +207,8 @@ GIVEN = ["out/runs/vae-seed0/ckpt.pt", "out/runs/gan-seed0/ckpt.pt"]
         ([*TRAIN, "--sampler", "gmm", *NETWORKS], "a gan has none"),
         ([*GIVEN, "--surplus"], "unrecognized arguments: --surplus"),
         ([*GIVEN, "--images", "80"], "--images is for training"),
+        ([*GIVEN, "--jobs", "1"], "--jobs is for training"),
+        ([*TRAIN, "--jobs", "0", *NETWORKS], "--jobs 0 is not allowed"),
         ([*GIVEN, "--", "--lr", "1"], "--lr is for training"),
         ([*GIVEN, "missing.pt"], "There is no checkpoint missing.pt"),
         ([*GIVEN, GIVEN[0]], "holds the same as"),
