@@ -70,13 +70,16 @@ class Wanted:
         if self.similarity_from is not None:
             words += ["--similarity-from", f"runs/{self.similarity_from}/ckpt.pt"]
         words += ["--output-dir", f"runs/{self.name}"]
-        batch = parse(words).settings.run.batch_size
+        config = parse(words).settings
+        batch = config.run.batch_size
         if images < batch:
             raise UserError(
                 f"--images {images} is less than one batch of {batch}: give {batch} or more."
             )
-        words += ["--max-steps", str(images // batch)]
-        return Training(folder, tuple(words), parse(words).settings)
+        steps = images // batch
+        return Training(
+            folder, (*words, "--max-steps", str(steps)), config.replace(max_steps=steps)
+        )
 
 
 @dataclass(frozen=True)
