@@ -1,11 +1,12 @@
 """The loop: fetch a batch, take a step, and every so often log, draw and save. No maths here."""
 
 import math
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import accelerate
 import torch
@@ -26,9 +27,10 @@ from vaegan.checkpoint import (
 from vaegan.config import Config
 from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
 from vaegan.data.images import to_network_range
-from vaegan.errors import UserError
+from vaegan.errors import InterruptedRunError, UserError
+from vaegan.interruption import Interruption
 from vaegan.learner import Learner, check_compile
-from vaegan.measures import Clock, Meter, peak_memory_mib
+from vaegan.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib
 from vaegan.networks import count_parameters
 from vaegan.partition import Partition
 from vaegan.pictures import reconstruction_grid, sample_grid, save_png
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from vaegan.evaluating import PeriodicEvaluation
 
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
-LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
 
 
 def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
@@ -87,6 +88,12 @@ def load_preview(config: Config, source: ImageSource, needed: bool) -> Tensor | 
 def total_steps(config: Config, images: int, global_batch: int) -> int:
     """How many steps the run has: `max_steps`, or what `epochs` of the training set come to."""
     return config.run.max_steps or math.ceil(config.run.epochs * images / global_batch)
+
+
+def _of(reading: Reading) -> str:
+    if reading.first_broken is None:
+        return ""
+    return f" ({reading.first_broken} was the first loss that was not)"
 
 
 def choose_partition(
@@ -137,11 +144,7 @@ class Trainer:
         partition = choose_partition(config, accelerator, checkpoint)
         self.global_batch = partition.global_batch
         self.stop = total_steps(config, len(source), self.global_batch)
-        # Fixed from the start, so that the run means the same on other processes, and a longer
-        # run resumed later keeps its learning rates.
-        config = config.replace(global_batch_size=self.global_batch)
-        if config.optim.lr_schedule != "constant" and not config.optim.lr_decay_steps:
-            config = config.replace(lr_decay_steps=self.stop)
+        config = config.settled(global_batch=self.global_batch, steps=self.stop)
         self.config = config
 
         self.start = 0
@@ -188,7 +191,7 @@ class Trainer:
             self.evaluation.start(averaged, self.folder.best_file, self.start)
         self.clock = Clock(self.start, self.global_batch)
         profiler = self.profiler
-        with self._progress_bar() as bar:
+        with self._progress_bar() as bar, Interruption(self.accelerator) as interruption:
             for step, batch in enumerate(batches, self.start + 1):
                 self.meter.add(self.learner.step(batch.images, self.noise(step - 1), step - 1))
                 if profiler is not None:
@@ -203,9 +206,12 @@ class Trainer:
                 if run.eval_every and (step % run.eval_every == 0 or last):
                     with self.clock.paused():
                         self._evaluate(step)
-                if step % run.checkpoint_every == 0 or last:
+                told = None if last else interruption.after_step(step)
+                if step % run.checkpoint_every == 0 or last or told:
                     with self.clock.paused():
-                        self._save(step)
+                        saved = self._save(step)
+                    if told:
+                        self._leave(told, step, saved=saved)
         if self.main:
             self.writer.close()
             self.tracker.finish()
@@ -218,22 +224,28 @@ class Trainer:
 
     def _log(self, step: int, bar: "tqdm[Any]") -> None:
         """Fetch the means since the last time; the only place where the host waits."""
-        means = self.meter.fetch(self.learner.mean_over_ranks)
-        rate = self.clock.images_per_second(step)
+        reading = self.meter.fetch(self.learner.mean_over_ranks)
+        means, rate = reading.means, self.clock.images_per_second(step)
         if not self.main:
-            self._stop_unless_finite(means, step)
+            self._stop_if_broken(reading, step)
             return
         rates = {f"lr/{name}": value for name, value in self.learner.learning_rates.items()}
         values = {
             **means,
             **rates,
+            "step/skipped": float(reading.skipped),
             "speed/images_per_s": rate,
             "memory/peak_mib": peak_memory_mib(self.device),
         }
         self._record(values, step)
         losses = [f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES if k in means]
         bar.set_postfix_str(" ".join(losses))
-        self._stop_unless_finite(means, step)
+        if reading.skipped:
+            self.say(
+                f"{reading.skipped} of the last steps up to {step:,} had gradients that were not "
+                f"finite{_of(reading)} and changed nothing."
+            )
+        self._stop_if_broken(reading, step)
 
     def _record(self, values: dict[str, float], step: int) -> None:
         """A line of `metrics.jsonl`, and the same to the tracker."""
@@ -256,13 +268,17 @@ class Trainer:
             best["evaluation"] = self.evaluation.record
             self.writer.submit(write_file, self.folder.best_file, INFERENCE_FORMAT, best)
 
-    def _stop_unless_finite(self, means: dict[str, float], step: int) -> None:
-        broken = [name for name in LOSSES if not math.isfinite(means.get(name, 0.0))]
-        if broken:
-            raise UserError(
-                f"{broken[0]} is no longer finite at step {step}: the last checkpoint in "
-                f"{self.folder.checkpoints} is from before; lower --lr or set --clip-grad-norm."
-            )
+    def _stop_if_broken(self, reading: Reading, step: int) -> None:
+        # At the end of the run one is enough: its last weights are not known to be good.
+        enough = 1 if step == self.stop else self.config.run.max_skipped_steps
+        if reading.streak < enough:
+            return
+        raise UserError(
+            f"The last {reading.streak} steps up to {step:,} had gradients that were not finite"
+            f"{_of(reading)}, and changed nothing: go on from the last checkpoint in "
+            f"{self.folder.checkpoints} with --precision fp32, or begin anew with a lower --lr or "
+            "with --clip-grad-norm."
+        )
 
     def _draw(self, step: int) -> None:
         """The same noise and the same images, through the averaged weights."""
@@ -282,10 +298,22 @@ class Trainer:
         for name, grid in grids.items():
             self.writer.submit(save_png, self.folder.root / name / f"step-{step:08d}.png", grid)
 
-    def _save(self, step: int) -> None:
-        """Copy the state, then write it while training goes on."""
+    def _leave(self, told: signal.Signals, step: int, *, saved: bool) -> NoReturn:
+        """End the run here, with everything written."""
+        if self.main:
+            self.writer.close()
+            self.tracker.finish()
+        raise InterruptedRunError(told, step, saved=saved)
+
+    def _save(self, step: int) -> bool:
+        """Copy the state, then write it while training goes on.
+
+        Not where the last steps changed nothing: what led there is not worth going on from.
+        """
+        if self.meter.in_trouble():
+            return False
         if not self.main:
-            return
+            return True
         resumable = {
             "config": self.config.to_dict(),
             "step": step,
@@ -299,6 +327,7 @@ class Trainer:
         self.writer.submit(write_file, self.folder.inference_file, INFERENCE_FORMAT, inference)
         self.writer.submit(self.folder.drop_old_checkpoints, self.config.run.keep_last)
         self.writer.submit(self.folder.draw)
+        return True
 
     def _inference(self, step: int, weights: dict[str, Any]) -> dict[str, Any]:
         """The content of a file for inference; `weights` as `Learner.inference_state` has them."""
