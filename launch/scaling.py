@@ -10,15 +10,16 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 # Started as a file, this finds what lies beside it under the same name as everyone else does.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from launch.scaling_model import Cluster, Link, all_buckets, project
-from launch.step_time import from_benchmark, measure, shape
+from launch.scaling_model import Cluster, Link, Projection, all_buckets, project
+from launch.scaling_report import as_text
+from launch.step_time import from_benchmark, measure
 from launch.update_trace import UpdateTrace, trace_update
 from vaegan.config import Config, DatasetName, Precision, RecipeName
 from vaegan.errors import UserError
@@ -27,15 +28,7 @@ from vaegan.metrics.report import check_writable, write_record
 from vaegan.recipes import recipe_config
 
 FORMAT = "vaegan-scaling"
-COLUMNS = (
-    *("Gb/s", "GPUs", "batch/GPU", "MB sent/GPU", "comm. ms", "hidden"),
-    *("update ms", "images/s", "efficiency", "none hidden"),
-)
-CAVEATS = """\
-A model, not a measurement: nothing here was run on more than one GPU. Stragglers, jitter, reading of
-data and the slowing of computation by communication are left out: expect less. "none hidden" is the
-efficiency if no communication overlapped with computation. Bandwidths are what NCCL gets of a link
-(busbw in nccl-tests), not what its label says."""
+GIGABIT = 1e9 / 8  # in bytes; networks are sold in bits per second
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,31 +100,29 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None and not to_stdout:
         check_writable(options.json, FORMAT)
     config = chosen_config(options)
-    step, origin = step_time(options, config)
-    if options.fixed_ms >= step * 1e3:
-        raise UserError(
-            f"--fixed-ms {options.fixed_ms:g} is not below the step time of {step * 1e3:.4g} ms: "
-            "give the part of it that the smallest batch takes too."
-        )
-    trace = trace_update(config)
+    batch, total = config.run.batch_size, options.global_batch_size
+    shares = {gpus: batch if total is None else total // gpus for gpus in options.gpus}
+    compute, origin = compute_times(options, config, {batch, *shares.values()})
+    trace, alone = trace_update(config), compute[batch] / batch
     one_machine = [gpus for gpus in options.gpus if gpus <= options.gpus_per_node]
     several = [gpus for gpus in options.gpus if gpus not in one_machine]
-    sizes = [(None, gpus) for gpus in one_machine]
-    sizes += [(bandwidth, gpus) for bandwidth in options.bandwidth_gbps for gpus in several]
-    batch = config.run.batch_size
-    rows = [row(trace, step, batch, gpus, bandwidth, options) for bandwidth, gpus in sizes]
+    clusters = [cluster_of(options, gpus, None) for gpus in one_machine]
+    clusters += [cluster_of(options, n, rate) for rate in options.bandwidth_gbps for n in several]
+    rows = [
+        row(project(trace, compute[shares[c.gpus]], c), trace, c, shares[c.gpus], alone)
+        for c in clusters
+    ]
     record = {
         "format": FORMAT,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()},
-        "step": {"seconds": step, "images": config.run.batch_size, "origin": origin},
+        "step": {"seconds": compute[batch], "images": batch, "origin": origin},
         "parameters": trace.parameters,
         "gradient_bytes": trace.gradient_bytes,
         "buckets": len(all_buckets(trace)),
         "small_reductions": trace.small_reductions,
         "rows": rows,
     }
-    text = "\n".join([*heading(record, config), "", *table(rows), "", CAVEATS])
-    print(text, file=sys.stderr if to_stdout else sys.stdout)
+    print(as_text(record, config), file=sys.stderr if to_stdout else sys.stdout)
     if to_stdout:
         print(json.dumps(record, indent=2))
     elif options.json is not None:
@@ -149,10 +140,21 @@ def check(options: argparse.Namespace) -> None:
         for value in given if isinstance(given, list) else [given]:
             if value is None:
                 continue
-            lowest = "above 0" if name in positive else "0 or more"
-            if math.isnan(value) or value < 0 or (value == 0 and name in positive):
-                option = "--" + name.replace("_", "-")
-                raise UserError(f"{option} {value} is not allowed: it must be {lowest}.")
+            above = name in positive
+            unlimited = value == math.inf and name.endswith("bandwidth_gbps")
+            ok = unlimited or (math.isfinite(value) and (value > 0 or (value == 0 and not above)))
+            if not ok:
+                option, allowed = "--" + name.replace("_", "-"), "above 0" if above else "0 or more"
+                raise UserError(f"{option} {value} is not allowed: it must be {allowed}.")
+    if options.measure and options.fixed_ms:
+        raise UserError(
+            "--fixed-ms has no effect with --measure, which times every batch: leave it out."
+        )
+    if options.fixed_ms and options.global_batch_size is None:
+        raise UserError(
+            "--fixed-ms has no effect while the batch per GPU stays the same: leave it out, or "
+            "give --global-batch-size too."
+        )
     for gpus in options.gpus:
         if gpus > options.gpus_per_node and gpus % options.gpus_per_node:
             raise UserError(
@@ -176,95 +178,56 @@ def chosen_config(options: argparse.Namespace) -> Config:
     return recipe_config(options.recipe, options.dataset, options.model, **given)
 
 
-def step_time(options: argparse.Namespace, config: Config) -> tuple[float, str]:
-    """Seconds of an update on one GPU, and where the number comes from."""
+def compute_times(
+    options: argparse.Namespace, config: Config, batches: Collection[int]
+) -> tuple[dict[int, float], str]:
+    """Seconds of an update on one GPU for each of `batches`, and where the numbers come from."""
     if options.measure:
-        return measure(config, options.precision)
+        found = {b: measure(config.replace(batch_size=b), options.precision) for b in batches}
+        origins = [origin for _, origin in found.values()]
+        return {b: seconds for b, (seconds, _) in found.items()}, origins[0]
     if options.benchmark is not None:
-        return from_benchmark(options.benchmark, config, options.precision)
-    return options.step_ms / 1e3, "as given"
+        step, origin = from_benchmark(options.benchmark, config, options.precision)
+    else:
+        step, origin = options.step_ms / 1e3, "as given"
+    fixed = options.fixed_ms / 1e3
+    if fixed >= step:
+        raise UserError(
+            f"--fixed-ms {options.fixed_ms:g} is not below the step time of {step * 1e3:.4g} ms: "
+            "give the part of it that the smallest batch takes too."
+        )
+    return {b: fixed + (step - fixed) * b / config.run.batch_size for b in batches}, origin
+
+
+def cluster_of(options: argparse.Namespace, gpus: int, gbps: float | None) -> Cluster:
+    """So many GPUs in the machines of the options; in one machine without `gbps` between them."""
+    per_machine = min(gpus, options.gpus_per_node)
+    return Cluster(
+        gpus // per_machine,
+        per_machine,
+        Link(options.node_bandwidth_gbps * GIGABIT, options.node_latency_us / 1e6),
+        Link((gbps or math.inf) * GIGABIT, options.latency_us / 1e6),
+    )
 
 
 def row(
-    trace: UpdateTrace,
-    step: float,
-    batch: int,
-    gpus: int,
-    bandwidth_gbps: float | None,
-    options: argparse.Namespace,
+    found: Projection, trace: UpdateTrace, cluster: Cluster, batch: int, alone: float
 ) -> dict[str, Any]:
-    """One number of GPUs, as the table and the JSON have it; without `bandwidth_gbps` between
-    machines they are all in one."""
-    per_machine = min(gpus, options.gpus_per_node)
-    cluster = Cluster(
-        gpus // per_machine,
-        per_machine,
-        Link(options.node_bandwidth_gbps * 1e9 / 8, options.node_latency_us / 1e6),
-        Link((bandwidth_gbps or math.inf) * 1e9 / 8, options.latency_us / 1e6),
-    )
-    total, fixed = options.global_batch_size, options.fixed_ms / 1e3
-    share = batch if total is None else total // gpus
-    found = project(trace, fixed + (step - fixed) * share / batch, cluster)
+    """One projection as the table and the JSON have it; one GPU takes `alone` s for an image."""
+    several = cluster.machines > 1
     return {
-        "bandwidth_gbps": bandwidth_gbps,
-        "gpus": gpus,
-        "batch_per_gpu": share,
-        "bytes_sent_per_gpu": 2 * (gpus - 1) / gpus * trace.gradient_bytes,
+        "bandwidth_gbps": cluster.between.bandwidth / GIGABIT if several else None,
+        "gpus": cluster.gpus,
+        "batch_per_gpu": batch,
+        "bytes_sent_per_gpu": 2 * (cluster.gpus - 1) / cluster.gpus * trace.gradient_bytes,
         "communication_s": found.communication,
         "hidden_share": found.hidden_share,
         "update_s": found.seconds,
-        "images_per_s": share * gpus / found.seconds,
+        "images_per_s": batch * cluster.gpus / found.seconds,
         # Images per second of each GPU, against those of one that is alone.
-        "efficiency": share * step / batch / found.seconds,
-        "efficiency_none_hidden": share * step / batch / (found.compute + found.communication),
+        "efficiency": batch * alone / found.seconds,
+        "efficiency_none_hidden": batch * alone / (found.compute + found.communication),
     }
-
-
-def heading(record: dict[str, Any], config: Config) -> list[str]:
-    """What was counted and measured."""
-    options, step = record["options"], record["step"]
-    counts = ", ".join(f"{name} {count:,}" for name, count in record["parameters"].items())
-    kind = (
-        f"strong scaling, {options['global_batch_size']:,} images per update over all GPUs"
-        if options["global_batch_size"]
-        else "weak scaling, the batch per GPU fixed"
-    )
-    return [
-        f"{config.model}, recipe {config.recipe}, {shape(config)}. Parameters: {counts}.",
-        f"Gradients: {record['gradient_bytes'] / 1e6:.1f} MB of float32 per update (in every "
-        f"precision), in {record['buckets']} buckets; {record['small_reductions']} averages of a "
-        "few numbers.",
-        f"One GPU: {step['seconds'] * 1e3:.4g} ms per update of {step['images']} images, "
-        f"{step['images'] / step['seconds']:,.0f} images/s ({step['origin']}).",
-        f"Within a machine of {options['gpus_per_node']} GPUs: {options['node_bandwidth_gbps']:g} "
-        f"Gb/s each, {options['node_latency_us']:g} us; between machines: Gb/s as below for each "
-        f"machine, {options['latency_us']:g} us.",
-        f"Model: two-level ring all-reduce, overlapped as DDP does it; {kind}.",
-    ]
-
-
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows under their names, columns aligned."""
-    lines = [
-        COLUMNS,
-        *(
-            (
-                f"{r['bandwidth_gbps']:g}" if r["bandwidth_gbps"] else "inside",
-                f"{r['gpus']}",
-                f"{r['batch_per_gpu']}",
-                f"{r['bytes_sent_per_gpu'] / 1e6:.1f}",
-                f"{r['communication_s'] * 1e3:.3g}",
-                f"{r['hidden_share']:.0%}",
-                f"{r['update_s'] * 1e3:.4g}",
-                f"{r['images_per_s']:,.0f}",
-                f"{r['efficiency']:.1%}",
-                f"{r['efficiency_none_hidden']:.1%}",
-            )
-            for r in rows
-        ),
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
 
 
 if __name__ == "__main__":

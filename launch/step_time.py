@@ -25,6 +25,11 @@ def shape(config: Config) -> str:
 
 def measure(config: Config, precision: Precision) -> tuple[float, str]:
     """Median seconds of the step that the trainer runs, and where it was measured."""
+    if config.run.batch_size < 2:
+        raise UserError(
+            "--measure cannot time updates of one image, of which batch norm has no statistics: "
+            "give 2 images or more to every GPU."
+        )
     accelerator = build_accelerator(precision)
     if accelerator.num_processes > 1:
         raise UserError("--measure times one process: start it with python, not with a launcher.")
@@ -40,7 +45,9 @@ def measure(config: Config, precision: Precision) -> tuple[float, str]:
             torch.cuda.synchronize(device)
         durations.append(time.perf_counter() - start)
     cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU threads"
+    name = (
+        torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU thread(s)"
+    )
     used = str(accelerator.mixed_precision).replace("no", "fp32")
     return median(durations[WARM_UP:]), f"measured on {name}, {used}, median of {ROUNDS}"
 
@@ -59,8 +66,9 @@ def from_benchmark(path: Path, config: Config, precision: Precision) -> tuple[fl
         held = {", ".join(f"{name} {row[name]}" for name in _NAMES) for row in steps}
         asked = ", ".join(f"{name} {value}" for name, value in wanted.items())
         raise UserError(
-            f"{path} holds no training step with {asked}, but {' and '.join(sorted(held)) or 'none'}"
-            ": give the options of one of them, another file, --step-ms or --measure."
+            f"{path} holds no training step with {asked}, but "
+            f"{' and '.join(sorted(held)) or 'none at all'}: give the options of one of them, "
+            "another file, --step-ms or --measure."
         )
     best = min(found, key=lambda row: row.median)
     return best.median, (
