@@ -141,9 +141,7 @@ def check(options: argparse.Namespace) -> None:
             if value is None:
                 continue
             above = name in positive
-            unlimited = value == math.inf and name.endswith("bandwidth_gbps")
-            ok = unlimited or (math.isfinite(value) and (value > 0 or (value == 0 and not above)))
-            if not ok:
+            if not math.isfinite(value) or value < 0 or (value == 0 and above):
                 option, allowed = "--" + name.replace("_", "-"), "above 0" if above else "0 or more"
                 raise UserError(f"{option} {value} is not allowed: it must be {allowed}.")
     if options.measure and options.fixed_ms:

@@ -54,8 +54,10 @@ export MASTER_ADDR MASTER_PORT WORLD_SIZE="$SLURM_NTASKS"
 
 # One task is one process on one GPU, without a launcher in between: accelerate launch and torchrun
 # would take the signal for their own end, and make every exit code 1. SLURM_* are each task's own.
+# A process that ends is not the end of the others, of which one may still be saving; but two
+# minutes later it is, so that a job does not wait for a process that has died.
 # shellcheck disable=SC2016
-srun --kill-on-bad-exit=0 bash -c '
+srun --kill-on-bad-exit=0 --wait=120 bash -c '
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID
   export LOCAL_WORLD_SIZE=$((SLURM_NTASKS / SLURM_JOB_NUM_NODES))
   exec python launch/train.py "$@"
