@@ -5,9 +5,11 @@ costs the latency a, and passes 2(n-1)/n * S bytes through every link of b bytes
 
     T(S, n, a, b) = 2(n-1) a + 2(n-1)/n S/b
 
-(Patarasuk and Yuan 2009). Among m machines of g GPUs it is done in two levels: a reduce-scatter
-and an all-gather inside each machine, together T(S, g, a_in, b_in), and between them g rings, one
-for every GPU's share S/g, that divide the machine's network among them: T(S, m, a_out, b_out).
+(Patarasuk and Yuan 2009); in two trees (Sanders, Speck and Traeff 2009) it is 2 ceil(log2 n) a
++ 2 S/b, less where latency counts. Among m machines of g GPUs it is done in two levels: a
+reduce-scatter and an all-gather inside each machine, together T(S, g, a_in, b_in), and between them
+g all-reduces, one for every GPU's share S/g, that divide the machine's network among them; those
+are in rings or trees, whatever is faster, as NCCL does it.
 
 **The overlap** is replayed as DistributedDataParallel does it. Gradients are gathered into buckets
 as they become ready, of 1 MiB at first and 25 MiB then; full buckets are sent one after the other
@@ -15,10 +17,10 @@ while the backward pass goes on; and at the end of its backward pass each networ
 So the encoder's average cannot hide behind anything but the encoder's own backward pass.
 
 **Left out**, all of it in favour of a high efficiency: that communication slows computation down,
-that some rank is always the slowest, reading data, logging and checkpoints. Against it: NCCL uses
-trees where they have less latency than a ring.
+that some rank is always the slowest, reading data, logging and checkpoints.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,10 +76,18 @@ def ring_all_reduce(size: float, ranks: int, link: Link) -> float:
     return 2 * (ranks - 1) * (link.latency + size / ranks / link.bandwidth)
 
 
+def tree_all_reduce(size: float, ranks: int, link: Link) -> float:
+    """The same in two binary trees, each of which carries one half up and down again."""
+    if ranks == 1:
+        return 0.0
+    return 2 * (math.ceil(math.log2(ranks)) * link.latency + size / link.bandwidth)
+
+
 def all_reduce(size: float, cluster: Cluster) -> float:
     """The same in two levels, inside the machines and between them."""
     inside = ring_all_reduce(size, cluster.gpus_per_machine, cluster.inside)
-    return inside + ring_all_reduce(size, cluster.machines, cluster.between)
+    between = size, cluster.machines, cluster.between
+    return inside + min(ring_all_reduce(*between), tree_all_reduce(*between))
 
 
 def buckets(gradients: Sequence[Gradient]) -> list[Gradient]:

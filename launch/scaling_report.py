@@ -41,7 +41,8 @@ def heading(record: dict[str, Any], config: Config) -> list[str]:
         f"Within a machine of {options['gpus_per_node']} GPUs: {options['node_bandwidth_gbps']:g} "
         f"Gb/s each, {options['node_latency_us']:g} us; between machines: Gb/s as below for each "
         f"machine, {options['latency_us']:g} us.",
-        f"Model: two-level ring all-reduce, overlapped as DDP does it; {kind}.",
+        "Model: rings within machines, rings or trees between them, overlapped with backward as DDP "
+        f"does it; {kind}.",
     ]
 
 

@@ -18,6 +18,7 @@ from launch.scaling_model import (
     all_reduce,
     project,
     ring_all_reduce,
+    tree_all_reduce,
 )
 from launch.step_time import from_benchmark, measure
 from launch.update_trace import Gradient, UpdateTrace, trace_update
@@ -43,6 +44,14 @@ def test_two_ranks_exchange_the_whole_gradient_once() -> None:
 
 def test_a_ring_sends_nearly_twice_the_gradient_whatever_its_length() -> None:
     assert ring_all_reduce(1e9, 512, Link(1e9, 0.0)) == pytest.approx(2 * 511 / 512)
+
+
+def test_trees_are_taken_between_machines_where_latency_counts() -> None:
+    # Up and down: 2 * 6 messages among 64 machines, of which a ring has 126.
+    assert tree_all_reduce(8e6, 64, LINK) == pytest.approx(12 * 1e-5 + 2 * 8e6 / 1e9)
+    assert all_reduce(0, Cluster(64, 1, FREE, LINK)) == pytest.approx(12 * 1e-5)
+    assert all_reduce(1e12, Cluster(64, 1, FREE, LINK)) == ring_all_reduce(1e12, 64, LINK)
+    assert tree_all_reduce(8e6, 1, LINK) == 0.0
 
 
 def test_two_levels_cost_what_their_steps_cost() -> None:
