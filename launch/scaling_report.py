@@ -41,8 +41,8 @@ def heading(record: dict[str, Any], config: Config) -> list[str]:
         f"Within a machine of {options['gpus_per_node']} GPUs: {options['node_bandwidth_gbps']:g} "
         f"Gb/s each, {options['node_latency_us']:g} us; between machines: Gb/s as below for each "
         f"machine, {options['latency_us']:g} us.",
-        "Model: rings within machines, rings or trees between them, overlapped with backward as DDP "
-        f"does it; {kind}.",
+        "Model: rings within machines, rings or trees between them, overlapped with backward as "
+        f"DDP does it; {kind}.",
     ]
 
 
@@ -56,9 +56,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
                 f"{r['gpus']}",
                 f"{r['batch_per_gpu']}",
                 f"{r['bytes_sent_per_gpu'] / 1e6:.1f}",
-                f"{r['communication_s'] * 1e3:.3g}",
+                _ms(r["communication_s"]),
                 f"{r['hidden_share']:.0%}",
-                f"{r['update_s'] * 1e3:.4g}",
+                _ms(r["update_s"]),
                 f"{r['images_per_s']:,.0f}",
                 f"{r['efficiency']:.1%}",
                 f"{r['efficiency_none_hidden']:.1%}",
@@ -68,3 +68,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.2f}" if seconds < 1 else f"{seconds * 1e3:,.0f}"

@@ -1,5 +1,6 @@
 """The calculator of launch/scaling.py against closed forms, torch's own counts and hand sums."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.tiny import tiny_config
 from vaegan.networks import build_networks
 from vaegan.recipes import recipe_config
 
+traced = functools.cache(trace_update)
 FREE = Link(math.inf, 0.0)
 LINK = Link(1e9, 1e-5)
 BATCH64 = ROOT / "benchmarks/results/epyc-avx2-2-cores/batch64.json"
@@ -68,7 +70,7 @@ def test_two_levels_cost_what_their_steps_cost() -> None:
 
 @pytest.mark.parametrize("gpus", [8, 64, 512])
 def test_a_network_that_costs_nothing_leaves_full_efficiency(gpus: int) -> None:
-    found = project(trace_update(recipe_config()), 0.1, Cluster(gpus // 8, 8, FREE, FREE))
+    found = project(traced(recipe_config()), 0.1, Cluster(gpus // 8, 8, FREE, FREE))
     assert (found.seconds, found.exposed, found.hidden_share) == (0.1, 0.0, 1.0)
 
 
@@ -93,7 +95,7 @@ def test_a_network_waits_for_its_own_gradients_before_the_next_one_begins() -> N
 @pytest.mark.parametrize("recipe", ["default", "larsen2016", "seed"])
 def test_gradients_and_buckets_are_those_of_torch(recipe: str) -> None:
     config = recipe_config(recipe, "folder", image_size=64)  # type: ignore[arg-type]
-    trace = trace_update(config)
+    trace = traced(config)
     with torch.device("meta"):
         networks = build_networks(config.data, config.network)
     for name, module in networks.by_name().items():
@@ -109,7 +111,7 @@ def test_gradients_and_buckets_are_those_of_torch(recipe: str) -> None:
 
 
 def test_the_trace_has_each_network_end_its_backward_pass_where_algorithm_1_does() -> None:
-    trace = trace_update(recipe_config("seed"))
+    trace = traced(recipe_config("seed", "folder", image_size=64))
     ends = {g.network: g.waited_for for g in trace.gradients}
     # 3E + 7D + 9S + S_l, of which 2E follow the decoder's pass, and 2E + 4D + D the
     # discriminator's; E, D, S, S_l in million multiply-adds, as shared by benchmarks/README.md.
