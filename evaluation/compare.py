@@ -36,7 +36,7 @@ from vaegan.metrics.extractors import check_extractor, load_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
 from vaegan.metrics.protocol import Protocol, load_images
 from vaegan.processes import build_accelerator
-from vaegan.run_folder import write_text
+from vaegan.whole_files import write_text
 
 SEEDS = [0, 1, 2]
 PICTURES_AND_TABLES = ("comparison.md", "comparison.png", "contact-sheet.png")

@@ -7,3 +7,7 @@ class UserError(ValueError):
     The message is one sentence: what was given, what is allowed, what to do. Entry points
     print it without a traceback and leave with exit code 2.
     """
+
+
+class RunCompleteError(UserError):
+    """There is nothing left to train in the run that was to be resumed."""

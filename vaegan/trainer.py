@@ -4,6 +4,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ import vaegan
 from vaegan.background import BackgroundWriter
 from vaegan.checkpoint import (
     INFERENCE_FORMAT,
-    RESUME_FORMAT,
     load_weights,
     on_host,
     read_inference_file,
@@ -26,21 +26,26 @@ from vaegan.checkpoint import (
 from vaegan.config import Config
 from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
 from vaegan.data.images import to_network_range
-from vaegan.errors import UserError
+from vaegan.errors import RunCompleteError, UserError
 from vaegan.learner import Learner, check_compile
 from vaegan.measures import Clock, Meter, peak_memory_mib
+from vaegan.metrics_file import MetricsFile
 from vaegan.networks import count_parameters
 from vaegan.pictures import reconstruction_grid, sample_grid, save_png
 from vaegan.processes import build_accelerator
 from vaegan.profiling import StepProfiler
 from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
+from vaegan.rank_state import gather_own_state, take_own_state
+from vaegan.resuming import from_main, made_by, newest_checkpoint, no_longer_exact
 from vaegan.run_folder import RunFolder
+from vaegan.save_schedule import SaveSchedule
 from vaegan.tracking import build_tracker
 
 if TYPE_CHECKING:
     from vaegan.evaluating import PeriodicEvaluation
 
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
+_RESUMABLE_FILE, _INFERENCE_FILE = "The resumable checkpoint", "ckpt.pt"
 LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
 
 
@@ -115,7 +120,7 @@ class Trainer:
             config = config.replace(lr_decay_steps=self.stop)
         self.config = config
 
-        checkpoint = folder.read_checkpoint() if resume else None
+        checkpoint = newest_checkpoint(folder, accelerator, say) if resume else None
         self.start = 0
         if checkpoint is not None:
             self.start = self._check_resumable(checkpoint)
@@ -124,8 +129,11 @@ class Trainer:
             steps = self.stop - self.start
             self.profiler = StepProfiler(folder.root / "profile", self.device, steps, say)
         self.learner = Learner(config, accelerator)
+        self.meter = Meter()
         if checkpoint is not None:
             self.learner.load_state_dict(checkpoint)
+            if "own" in checkpoint:
+                take_own_state(checkpoint["own"], self.learner, self.meter, accelerator)
         elif config.objective.similarity_from:
             self._take_similarity(Path(config.objective.similarity_from))
         order = BatchOrder(
@@ -140,11 +148,15 @@ class Trainer:
             world_size=world,
             device=self.device,
         )
-        self.meter = Meter()
+        self.schedule = SaveSchedule(run, accelerator)
+        self.made_by = made_by(config, accelerator, len(source))
+        self.saved: int | None = None  # the last step that was saved
+        self.saving: Future[None] | None = None
         if self.main:
             folder.create(config, self._environment(source))
-            folder.forget_after(self.start)
-            self.tracker = build_tracker(config, folder.root, say)
+            self.metrics = MetricsFile(folder.metrics_file, say)
+            self.metrics.forget_after(self.start)
+            self.tracker = build_tracker(config, folder.root, say, self.start if resume else None)
             self.writer = BackgroundWriter(say)
         settings = " ".join(f"{name}={value}" for name, value in config.flat().items())
         say(textwrap.fill(settings, 100, break_long_words=False))
@@ -152,6 +164,10 @@ class Trainer:
         if resume:
             where = f"step {self.start:,}" if checkpoint else "the beginning: it had no checkpoint"
             say(f"Resuming {folder.root} at {where}.")
+        if checkpoint is not None and "made_by" in checkpoint:
+            batch_norm = "batch" in (config.network.norm, config.network.discriminator_norm)
+            if line := no_longer_exact(checkpoint["made_by"], self.made_by, batch_norm=batch_norm):
+                say(line)
 
     def fit(self) -> None:
         """Train to the last step."""
@@ -179,12 +195,13 @@ class Trainer:
                 if run.eval_every and (step % run.eval_every == 0 or last):
                     with self.clock.paused():
                         self._evaluate(step)
-                if step % run.checkpoint_every == 0 or last:
+                if self.schedule.due(step) or last:
                     with self.clock.paused():
                         self._save(step)
-        if self.main:
-            self.writer.close()
-            self.tracker.finish()
+        if self.start == self.stop:  # stopped in the middle of the last step's files
+            self._draw(self.stop)
+            self._save_for_inference(self.stop, on_host(self.learner.inference_state()))
+        self._close()
         self.say(
             f"Done: {self.stop:,} steps, {self.stop * self.global_batch:,} images. "
             f"Look at {self.folder.root}/samples, and use {self.folder.inference_file}."
@@ -216,7 +233,7 @@ class Trainer:
         seen = step * self.global_batch
         row = {k: v if math.isfinite(v) else None for k, v in values.items()}
         epoch = seen / len(self.loader.source)
-        self.folder.append_metrics({"step": step, "images_seen": seen, "epoch": epoch, **row})
+        self.metrics.append({"step": step, "images_seen": seen, "epoch": epoch, **row})
         drawable = {k: v for k, v in row.items() if v is not None}
         self.tracker.log(drawable, step, seen)
 
@@ -259,22 +276,57 @@ class Trainer:
             self.writer.submit(save_png, self.folder.root / name / f"step-{step:08d}.png", grid)
 
     def _save(self, step: int) -> None:
-        """Copy the state, then write it while training goes on."""
+        """Copy the state, then write it while training goes on; all processes call it."""
+        if step == self.saved:
+            return
+        self.saved = step
+        own = gather_own_state(self.learner, self.meter, self.accelerator)
         if not self.main:
             return
+        if self.saving is not None:
+            wait([self.saving])  # one copy at a time, however slow the disk
         resumable = {
             "config": self.config.to_dict(),
             "step": step,
             "global_batch": self.global_batch,
+            "made_by": self.made_by,
+            "own": own,
             **on_host(self.learner.state_dict()),
         }
         weights = {"weights": resumable["networks"], "ema": resumable["ema"]}
-        inference = self._inference(step, weights)
-        path = self.folder.checkpoint_path(step)
-        self.writer.submit(write_file, path, RESUME_FORMAT, resumable)
-        self.writer.submit(write_file, self.folder.inference_file, INFERENCE_FORMAT, inference)
-        self.writer.submit(self.folder.drop_old_checkpoints, self.config.run.keep_last)
+        keep_last = self.config.run.keep_last
+        self.writer.submit(
+            self.folder.store.write, step, resumable, keep_last, what=_RESUMABLE_FILE
+        )
+        self._save_for_inference(step, weights)
+
+    def _save_for_inference(self, step: int, weights: dict[str, Any]) -> None:
+        """`ckpt.pt` last of all: where it is of the last step, nothing else is missing."""
+        if not self.main:
+            return
         self.writer.submit(self.folder.draw)
+        self.saving = self.writer.submit(
+            write_file,
+            self.folder.inference_file,
+            INFERENCE_FORMAT,
+            self._inference(step, weights),
+            what=_INFERENCE_FILE,
+        )
+
+    def _close(self) -> None:
+        """Wait for the files; `UserError` where those of the last save could not be written."""
+        if not self.main:
+            return
+        self.writer.close()
+        self.tracker.finish()
+        for what in (_RESUMABLE_FILE, _INFERENCE_FILE):
+            if error := self.writer.failed.get(what):
+                there = self.folder.store.paths()
+                kept = f"{there[-1]} is kept" if there else "there is no resumable checkpoint"
+                raise UserError(
+                    f"{what} of the last step could not be written ({error}), but {kept}: make "
+                    "room or mend the folder, and go on with --resume."
+                )
 
     def _inference(self, step: int, weights: dict[str, Any]) -> dict[str, Any]:
         """The content of a file for inference; `weights` as `Learner.inference_state` has them."""
@@ -299,8 +351,11 @@ class Trainer:
                 f"are {self.global_batch} ({self.accelerator.num_processes} processes with "
                 f"--batch-size {self.config.run.batch_size}): choose them to give {batch}."
             )
-        if start >= self.stop:
-            raise UserError(
+        ended = start == self.stop and from_main(
+            self.accelerator, lambda: self.folder.inference_step() == start
+        )
+        if start > self.stop or ended:
+            raise RunCompleteError(
                 f"The run in {self.folder.root} is complete ({start} of {self.stop} steps): raise "
                 "--max-steps or --epochs to train on."
             )
