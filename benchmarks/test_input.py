@@ -16,6 +16,7 @@ from benchmarks.subjects import build_batch, build_learner
 from benchmarks.timing import NO_WORK, RecordedClock, Timer
 from vaegan.data import BatchOrder, Loader, load_source
 from vaegan.data.loader import Batch, Placement
+from vaegan.partition import Partition
 
 PLACES: dict[str, Placement] = {
     "batches from the device": "device",
@@ -48,7 +49,7 @@ def make_batches(plan: Plan, device: torch.device, tmp_path: Path) -> MakeBatche
                 Image.fromarray(source[index][0].numpy()).save(tmp_path / f"{index:05d}.png")
             data = replace(data, dataset="folder", data_dir=str(tmp_path))
             source = load_source(data)
-        order = BatchOrder(len(source), batch_size=case.batch, seed=0)
+        order = BatchOrder(len(source), Partition(case.batch), seed=0)
         return Loader(source, order, data, device).steps(0, MANY)
 
     return make

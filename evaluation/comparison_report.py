@@ -19,12 +19,13 @@ def as_json(command: str, table: Sequence[Row]) -> dict[str, Any]:
         "command": command,
         "spread": "sample standard deviation over runs",
         "models": [_model(row, table, shown) for row in table],
-        "runs": [
-            {**run.record, "training": run.training, "settings": _settings(run)}
-            for row in table
-            for run in row.runs
-        ],
+        "runs": [run_as_json(run) for row in table for run in row.runs],
     }
+
+
+def run_as_json(run: Run) -> dict[str, Any]:
+    """The whole record of one run, how it was trained, and its settings."""
+    return {**run.record, "training": run.training, "settings": _settings(run)}
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -65,14 +66,14 @@ def _lines(command: str, table: Sequence[Row]) -> Iterator[str]:
     shown, data = columns(record["names"]), record["data"]
     yield f"# {_list([row.label for row in table])} on {data['dataset']}"
     yield ""
-    yield from _protocol(table)
+    yield from protocol_lines(table)
     yield ""
     heads = [f"{column.title} {column.arrow}" for column in shown]
     yield f"| model | seeds | {' | '.join(heads)} | images seen | training, s |"
     yield "| --- " * (len(heads) + 4) + "|"
     for row in table:
         cells = [_cell(row, table, column) for column in shown]
-        seconds = "-" if row.seconds is None else _plain(row.seconds, 1)
+        seconds = "-" if row.seconds is None else in_words(row.seconds, 1)
         seeds = " ".join(map(str, row.seeds))
         yield f"| {row.label} | {seeds} | {' | '.join(cells)} | {row.images_seen:,} | {seconds} |"
     yield ""
@@ -94,10 +95,11 @@ def _lines(command: str, table: Sequence[Row]) -> Iterator[str]:
     yield ""
     yield "![samples and reconstructions](contact-sheet.png)"
     yield ""
-    yield from _provenance(command, table)
+    yield from provenance_lines(command, table)
 
 
-def _protocol(table: Sequence[Row]) -> Iterator[str]:
+def protocol_lines(table: Sequence[Row]) -> Iterator[str]:
+    """What was measured, on what, by what."""
     record = table[0].runs[0].record
     data, extractor, made = record["data"], record["extractor"], record["generation"]
     weights = {"ema": "averaged weights", "raw": "weights of the last step"}
@@ -122,11 +124,11 @@ def _cell(row: Row, table: Sequence[Row], column: Column) -> str:
     number = row.number(column)
     if number is None:
         return "-"
-    text = _plain(number, column.digits)
+    text = in_words(number, column.digits)
     return f"**{text}**" if len(table) > 1 and row in best(table, column) else text
 
 
-def _plain(number: Number, digits: int) -> str:
+def in_words(number: Number, digits: int) -> str:
     spread = "" if number.spread is None else f" ± {number.spread:.{digits}f}"
     return f"{number.mean:,.{digits}f}{spread}"
 
@@ -172,7 +174,8 @@ def _verdicts(table: Sequence[Row], shown: Sequence[Column]) -> Iterator[str]:
         yield ""
 
 
-def _provenance(command: str, table: Sequence[Row]) -> Iterator[str]:
+def provenance_lines(command: str, table: Sequence[Row]) -> Iterator[str]:
+    """The command, the hardware, the time and the versions."""
     runs = [run for row in table for run in row.runs]
     trained = {
         f"{told['device']} in {told['precision']}, {told['processes']} process(es), torch "

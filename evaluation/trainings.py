@@ -1,10 +1,12 @@
-"""The trainings of a comparison: all models on the same images, nothing trained twice.
+"""Trainings in one folder: all models on the same images, nothing trained twice.
 
-`FOLDER/runs/MODEL-seedK/` is an ordinary run folder, with its log in `MODEL-seedK.log` beside it
-and how it was started in `MODEL-seedK.json`. A finished run is recognised by its own config and
-left alone; an unfinished one is gone on with.
+`FOLDER/runs/NAME/` is an ordinary run folder, with its log in `NAME.log` beside it and how it was
+started in `NAME.json`. A finished run is recognised by its own config and left alone; an
+unfinished one is gone on with.
 """
 
+import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -12,13 +14,15 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, get_args
 
 import torch
 
+from evaluation.shares import Share
 from vaegan.checkpoint import read_inference_file
 from vaegan.cli import MAY_CHANGE, parse
 from vaegan.config import Config, ModelName
@@ -32,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER: tuple[ModelName, ...] = ("vae", "gan", "vae-dis", "vaegan")
 assert set(ORDER) == set(get_args(ModelName))
 
-# What the comparison itself decides, and so no training option can.
+# What the commands decide by options of their own, and so no training option can.
 DECIDED = frozenset(
     {
         *("model", "dataset", "data_dir", "seed", "similarity_from", "output_dir"),
@@ -45,11 +49,46 @@ LAUNCHER = ("-m", "accelerate.commands.launch", "--num_processes", "1", "--num_m
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What tells a run from the others in its folder."""
+
+    name: str
+    """Of its folder in `runs/`."""
+    model: ModelName
+    seed: int
+    similarity_from: str | None = None
+    """For a vae-dis, the name of the run whose discriminator it takes; it comes before."""
+    options: tuple[str, ...] = ()
+    """Of `launch/train.py`, for this run alone."""
+
+    def training(
+        self, folder: Path, dataset: str, data_dir: Path, images: int, options: Sequence[str]
+    ) -> "Training":
+        """This run on so many images, with the options for all; `UserError` for bad ones."""
+        words = ["--dataset", dataset, "--data-dir", str(data_dir.expanduser().resolve())]
+        words += ["--model", self.model, "--seed", str(self.seed), "--tracker", "none", *options]
+        words += self.options
+        if self.similarity_from is not None:
+            words += ["--similarity-from", f"runs/{self.similarity_from}/ckpt.pt"]
+        words += ["--output-dir", f"runs/{self.name}"]
+        config = parse(words).settings
+        batch = config.run.batch_size
+        if images < batch:
+            raise UserError(
+                f"--images {images} is less than one batch of {batch}: give {batch} or more."
+            )
+        steps = images // batch
+        return Training(
+            folder, (*words, "--max-steps", str(steps)), config.replace(max_steps=steps)
+        )
+
+
+@dataclass(frozen=True)
 class Training:
-    """One run of one model in the folder of a comparison."""
+    """One run of one model, planned."""
 
     folder: Path
-    """The comparison's; paths in `options` are relative to it, so that it can be moved."""
+    """Of the command; paths in `options` are relative to it, so that it can be moved."""
     options: tuple[str, ...]
     """Of `launch/train.py`."""
     config: Config
@@ -57,7 +96,7 @@ class Training:
 
     @property
     def name(self) -> str:
-        return run_name(self.config.model, self.config.run.seed)
+        return self.run.root.name
 
     @property
     def run(self) -> RunFolder:
@@ -66,6 +105,12 @@ class Training:
     @property
     def checkpoint(self) -> Path:
         return self.run.inference_file
+
+    @property
+    def similarity_from(self) -> Path | None:
+        """The checkpoint that has to be there before this training."""
+        source = self.config.objective.similarity_from
+        return self.folder / source if source else None
 
     def check(self) -> None:
         """`UserError` where another run, or something else, is where this one would be."""
@@ -86,15 +131,15 @@ class Training:
             return False
         return bool(read_inference_file(self.checkpoint)["step"] >= self.config.run.max_steps)
 
-    def fit(self) -> None:
-        """Train to the end, in a process of its own; `UserError` where that fails."""
+    def fit(self, share: Share, stop: threading.Event) -> None:
+        """Train to the end, in a process of its own; `UserError` if it fails or is stopped."""
         self.run.root.parent.mkdir(parents=True, exist_ok=True)
         resume = ("--resume",) if self.run.config_file.exists() else ()
         options, log_file = (*self.options, *resume), self.run.root.with_suffix(".log")
         with log_file.open("a") as log:
             _lock(log, self.name)
-            self._note_start(options)
-            code = run_process(options, self.folder, log)
+            self._note_start(options, share)
+            code = run_process(options, self.folder, log, share, stop)
         if code != 0 or not self.is_finished():
             lines = [line for line in log_file.read_text().splitlines() if line.strip()]
             said = next(
@@ -105,82 +150,40 @@ class Training:
                 f"{log_file}, and give the same command again to go on."
             )
 
-    def _note_start(self, options: Sequence[str]) -> None:
+    def _note_start(self, options: Sequence[str], share: Share) -> None:
         path = self.run.root.with_suffix(".json")
         starts: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
         starts.append(
             {
                 "command": shlex.join(["accelerate", "launch", "launch/train.py", *options]),
                 "hardware": hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+                "share": dataclasses.asdict(share),
                 "versions": versions(),
             }
         )
         write_text(path, json.dumps(starts, indent=2) + "\n")
 
 
-def run_name(model: str, seed: int) -> str:
-    return f"{model}-seed{seed}"
-
-
-def plan(
-    folder: Path,
-    dataset: str,
-    data_dir: Path,
-    images: int,
-    seeds: Sequence[int],
-    options: Sequence[str],
-) -> list[Training]:
-    """All trainings in their order, checked; `UserError` before any work."""
-    _refuse_decided(options)
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {' '.join(map(str, seeds))} names a seed twice: name each once.")
-    trainings = []
-    for seed in seeds:
-        for model in ORDER:
-            words = ["--dataset", dataset, "--data-dir", str(data_dir.expanduser().resolve())]
-            words += ["--model", model, "--seed", str(seed), "--tracker", "none", *options]
-            if model == "vae-dis":
-                words += ["--similarity-from", f"runs/{run_name('gan', seed)}/ckpt.pt"]
-            words += ["--output-dir", f"runs/{run_name(model, seed)}"]
-            batch = parse(words).settings.run.batch_size
-            if images < batch:
-                raise UserError(
-                    f"--images {images} is less than one batch of {batch}: give {batch} or more."
-                )
-            words += ["--max-steps", str(images // batch)]
-            trainings.append(Training(folder, tuple(words), parse(words).settings))
-    for training in trainings:
-        training.check()
-    return trainings
-
-
-def train_all(trainings: Sequence[Training], say: Callable[[str], None]) -> None:
-    """Train whatever is not finished, one after the other."""
-    for number, training in enumerate(trainings, 1):
-        if training.is_finished():
-            continue
-        log = training.run.root.with_suffix(".log")
-        say(f"Training {training.name} ({number} of {len(trainings)}); its log: {log}")
-        training.fit()
-
-
-def run_process(options: Sequence[str], folder: Path, log: IO[str]) -> int:
+def run_process(
+    options: Sequence[str], folder: Path, log: IO[str], share: Share, stop: threading.Event
+) -> int:
     """`accelerate launch launch/train.py OPTIONS` in `folder`; its exit code.
 
-    It is a group of its own and ends with this process, for the launcher would not end its child.
+    It is a group of its own, which is ended as soon as `stop` is set: the launcher would not end
+    its child.
     """
     words = [sys.executable, *LAUNCHER, str(ROOT / "launch/train.py"), *options]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **share.variables}
     process = subprocess.Popen(
         words, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
     )
-    try:
-        return process.wait()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+    while not stop.is_set():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=0.5)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+    return process.wait()
 
 
 def _lock(log: IO[str], name: str) -> None:
@@ -194,11 +197,9 @@ def _lock(log: IO[str], name: str) -> None:
         ) from None
 
 
-def _refuse_decided(options: Sequence[str]) -> None:
+def refuse_decided(options: Sequence[str], decided: Collection[str], by: str) -> None:
+    """`UserError` where training options name a setting that is decided elsewhere."""
     given = [word.partition("=")[0] for word in options if word.startswith("-")]
-    decided = [word for word in given if word.lstrip("-").replace("-", "_") in DECIDED | {"h"}]
-    if decided:
-        raise UserError(
-            f"{', '.join(decided)} after -- is decided by the comparison: leave it out, and see "
-            "--dataset, --data-dir, --images and --seeds."
-        )
+    found = [word for word in given if word.lstrip("-").replace("-", "_") in {*decided, "h"}]
+    if found:
+        raise UserError(f"{', '.join(found)} after -- is decided by {by}: leave it out.")

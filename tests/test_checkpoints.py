@@ -57,10 +57,9 @@ def runs(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-def go_on(forked: Forked, runs: Path, name: str, ranks: int, *options: str) -> str:
+def go_on(forked: Forked, runs: Path, name: str, ranks: int) -> str:
     """Resume to step 8; what the main process said."""
-    command = ("--resume", "--output-dir", name, *options)
-    ended = forked(*command, cwd=runs, ranks=ranks, inject=QUICKLY)
+    ended = forked("--resume", "--output-dir", name, cwd=runs, ranks=ranks, inject=QUICKLY)
     assert [each.returncode for each in ended] == [0] * ranks, ended[0].stderr
     return ended[0].stderr
 
@@ -99,7 +98,7 @@ def test_on_another_number_of_processes_the_same_training_goes_on(
     forked: Forked, runs: Path, name: str, was: int, now: int
 ) -> None:
     """The same but for rounding, with norms without batch statistics; and that is said."""
-    said = go_on(forked, runs, name, now, "--batch-size", str(16 // now))
+    said = go_on(forked, runs, name, now)
     [line] = [line for line in said.splitlines() if line.startswith("Not bit for bit")]
     assert f"it ran on {was} process(es) and now on {now}" in line
     assert "order and noise of each step stay the same" in line
@@ -333,9 +332,13 @@ def test_auto_resume_starts_goes_on_and_refuses_another_config(
         assert ended.returncode == 0, ended.stderr
         assert words in ended.stderr
         assert (went_on in ended.stderr) == (words == went_on)
+    # The same command on two processes: the run keeps its eight images per step.
+    for ended in forked(*RUN, *shared, "--max-steps", "6", cwd=tmp_path, ranks=2, inject=QUICKLY):
+        assert ended.returncode == 0, ended.stderr
+    assert [row["images_seen"] for row in logged(tmp_path / "run")] == [16, 32, 48]
     before = (tmp_path / "run/ckpt.pt").read_bytes()
     other = ("--latent-size", "7", "--lr", "0.5")
-    [ended] = forked(*RUN, *shared, *other, "--max-steps", "6", cwd=tmp_path)
+    [ended] = forked(*RUN, *shared, *other, "--max-steps", "9", cwd=tmp_path)
     assert ended.returncode == 2
     assert "latent_size was 6 and is now 7; lr was 0.002 and is now 0.5" in ended.stderr
     assert (tmp_path / "run/ckpt.pt").read_bytes() == before

@@ -1,7 +1,6 @@
 """`python evaluation/compare.py`: four models trained, evaluated once, and compared."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from PIL import Image
 import vaegan
 from evaluation import compare, contact_sheet, trainings
 from tests.commands import ROOT, run_command
+from tests.here import started, train_here
 from tests.tiny import TINY, TINY_OPTIONS, tiny_config
-from vaegan.cli import main as train_main
 from vaegan.networks import build_networks
 from vaegan.pictures import sample_grid
 
@@ -27,19 +26,7 @@ FEW += ["--num-reconstructions", "5", "--cache-dir", "cache"]
 TRAIN = ["--dataset", "mnist5k", "--images", "30", "--seeds", "0", "1", *FEW]  # 3 steps of 8
 NETWORKS = ["--", *TINY_OPTIONS, "--checkpoint-every", "1"]
 
-started: list[str] = []
 own_process = trainings.run_process
-
-
-def train_here(options: Sequence[str], folder: Path, log: IO[str]) -> int:
-    """The same training without the seconds that a process of its own takes to start."""
-    started.append(options[options.index("--output-dir") + 1])
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        return train_main(options)
-    finally:
-        os.chdir(before)
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +143,9 @@ def test_an_interrupted_training_is_gone_on_with_and_the_rest_is_left_alone(
 ) -> None:
     """In a real process of its own, started by accelerate; and the folder has moved."""
 
-    def count(options: Sequence[str], folder: Path, log: IO[str]) -> int:
+    def count(options: Sequence[str], folder: Path, log: IO[str], *rest: Any) -> int:
         started.append(options[options.index("--output-dir") + 1])
-        return own_process(options, folder, log)
+        return own_process(options, folder, log, *rest)
 
     shutil.copytree("out", "stopped")
     run = Path("stopped/runs/vae-dis-seed1")
@@ -220,6 +207,8 @@ GIVEN = ["out/runs/vae-seed0/ckpt.pt", "out/runs/gan-seed0/ckpt.pt"]
         ([*TRAIN, "--sampler", "gmm", *NETWORKS], "a gan has none"),
         ([*GIVEN, "--surplus"], "unrecognized arguments: --surplus"),
         ([*GIVEN, "--images", "80"], "--images is for training"),
+        ([*GIVEN, "--jobs", "1"], "--jobs is for training"),
+        ([*TRAIN, "--jobs", "0", *NETWORKS], "--jobs 0 is not allowed"),
         ([*GIVEN, "--", "--lr", "1"], "--lr is for training"),
         ([*GIVEN, "missing.pt"], "There is no checkpoint missing.pt"),
         ([*GIVEN, GIVEN[0]], "holds the same as"),

@@ -1,8 +1,11 @@
-"""Two processes under `accelerate launch` compute what one does on the union of their batches."""
+"""Processes under `accelerate launch` compute what one does on the union of their batches."""
 
 import json
+import math
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,98 +15,155 @@ import torch
 from tests.commands import ROOT, Command, run_command
 from tests.tiny import TINY_OPTIONS, tiny_config
 
-WORLD, STEPS = 2, 6
+WORLDS = (2, 3)  # of which 3 cannot share 8 images evenly
+GLOBAL_BATCH, STEPS, STEPS_WITH_BATCH_NORM = 8, 20, 50
 
 # Norms without batch statistics: with batch norm the union of two batches is another batch.
 SETTINGS: dict[str, Any] = {
     "norm": "group",
     "discriminator_norm": "group",
-    "batch_size": 8 // WORLD,
+    "batch_size": GLOBAL_BATCH,
+    "global_batch_size": GLOBAL_BATCH,
+}
+# Algorithm 1 as it stands: nothing has to be known of the whole batch.
+PAPER = {**SETTINGS, "gamma_mode": "fixed", "likelihood": "unit-variance", "gan_loss": "minimax"}
+
+CASES: dict[str, dict[str, Any]] = {
+    "balanced": SETTINGS,
+    "balanced, accumulated": {**SETTINGS, "accumulate": 2},
+    # A narrow gate, so that it closes: every rank has to decide the same.
+    "gated": {**PAPER, "gate": True, "gate_margin": 0.005},
+    "paper": PAPER,
+    "paper, accumulated": {**PAPER, "accumulate": 2},
+    "samples": {**SETTINGS, "fakes": "samples", "gan_loss": "minimax"},
+    "joint": {**SETTINGS, "discriminator_passes": "joint"},
+    "vae": {**SETTINGS, "model": "vae"},
+    "vae, accumulated": {**SETTINGS, "model": "vae", "accumulate": 3},
+    "gan": {**SETTINGS, "model": "gan"},
+    "gan, accumulated": {**SETTINGS, "model": "gan", "accumulate": 2},
+    "batch norm": {"global_batch_size": GLOBAL_BATCH},
 }
 
 
-def two_processes() -> list[str]:
+def processes(world: int) -> list[str]:
     """Flags of `accelerate launch`; plain `--cpu --num_processes 2` starts one process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return ["--multi_gpu", "--num_processes", str(WORLD), "--main_process_port", str(port)]
-
-
-CASES: dict[str, dict[str, Any]] = {
-    "balanced": SETTINGS,
-    # A narrow gate, so that it closes: every rank has to decide the same.
-    "gated": {**SETTINGS, "gamma_mode": "fixed", "gate": True, "gate_margin": 0.005},
-    "samples": {**SETTINGS, "fakes": "samples", "gan_loss": "minimax"},
-    "joint": {**SETTINGS, "discriminator_passes": "joint"},
-    "vae": {**SETTINGS, "model": "vae"},
-    "gan": {**SETTINGS, "model": "gan"},
-    "batch norm": {},
-}
+    return ["--multi_gpu", "--num_processes", str(world), "--main_process_port", str(port)]
 
 
 def train_in_float64(folder: Path) -> None:
     """Train each case as one of however many processes; save gradients and weights by rank."""
     from vaegan.data import BatchOrder, Loader, load_source
     from vaegan.learner import Learner
+    from vaegan.partition import Partition
     from vaegan.processes import build_accelerator
     from vaegan.randomness import BatchNoise
 
     torch.set_default_dtype(torch.float64)
     accelerator = build_accelerator("fp32", cpu=True)
     rank, world = accelerator.process_index, accelerator.num_processes
-    batch = 8 // world
+    torch.set_num_threads(1)
+    partition = Partition(GLOBAL_BATCH, rank, world)
     for case, settings in CASES.items():
-        config = tiny_config(**settings)
+        # One process is the reference, and takes its batch whole.
+        config = tiny_config(**(settings if world > 1 else {**settings, "accumulate": 1}))
         learner = Learner(config, accelerator)
         source = load_source(config.data)
-        order = BatchOrder(len(source), batch_size=batch, seed=0, rank=rank, world_size=world)
+        order = BatchOrder(len(source), partition, seed=0)
         noise = BatchNoise(
-            seed=0,
-            batch_size=batch,
-            latent_size=config.network.latent_size,
-            rank=rank,
-            world_size=world,
-            device=learner.device,
+            partition, seed=0, latent_size=config.network.latent_size, device=learner.device
         )
         loader = Loader(source, order, config.data, learner.device)
-        for step, data in enumerate(loader.steps(0, STEPS)):
-            metrics = learner.step(data.images.double(), noise(step), step)
+        metrics: dict[str, torch.Tensor] = {}
+        sent: list[int] = []
+        steps = STEPS_WITH_BATCH_NORM if case == "batch norm" else STEPS
+        for step, data in enumerate(loader.steps(0, steps)):
+            counting = step == steps - 1
+            with sent_in(sent) if counting else nullcontext():
+                metrics = learner.step(data.images.double(), noise(step), step)
         parameters = [p for m in learner.bare.by_name().values() for p in m.parameters()]
         flat: dict[str, list[torch.Tensor]] = {
             "gradients": [p.grad for p in parameters if p.grad is not None],
             "weights": [p.detach() for p in parameters],
         }
-        result = {key: torch.cat([t.detach().flatten() for t in ts]) for key, ts in flat.items()}
-        gates = {key: value for key, value in metrics.items() if key.startswith("gate/")}
-        torch.save({**result, **gates}, folder / f"{case}-{world}-{rank}.pt")
+        result: dict[str, Any] = {
+            key: torch.cat([t.detach().flatten() for t in ts]) for key, ts in flat.items()
+        }
+        means = learner.mean_over_ranks(torch.stack([v.double() for v in metrics.values()]))
+        result["metrics"] = dict(zip(metrics, means.tolist(), strict=True))
+        result["sent"] = sent
+        result["sizes"] = [
+            sum(p.numel() for p in module.parameters())
+            for module in learner.bare.trained().values()
+        ]
+        torch.save(result, folder / f"{case}-{world}-{rank}.pt")
+
+
+@contextmanager
+def sent_in(sent: list[int]) -> Iterator[None]:
+    """Collect how many numbers each collective operation sends."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+        yield
+    for event in profiler.events():
+        if event.name.startswith("gloo:"):
+            assert event.name == "gloo:all_reduce"
+            sent.append(math.prod(event.input_shapes[0]))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every case trained by two processes, and by one with the same global batch."""
+    """Every case trained by two and by three processes, and by one on the same global batch."""
     where = tmp_path_factory.mktemp("ranks")
-    for flags in (two_processes(), ["--num_processes", "1", "--cpu"]):
+    for flags in (*map(processes, WORLDS), ["--num_processes", "1", "--cpu"]):
         launch = [sys.executable, "-m", "accelerate.commands.launch", *flags]
         result = run_command([*launch, __file__, str(where)], where)
         assert result.returncode == 0, result.stderr[-3000:]
     return where
 
 
+def read(where: Path, case: str, world: int) -> list[dict[str, Any]]:
+    return [torch.load(where / f"{case}-{world}-{rank}.pt") for rank in range(world)]
+
+
+@pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("key", ["gradients", "weights"])
-def test_two_processes_hold_the_same_and_equal_one_on_the_union_batch(
-    trained: Path, case: str, key: str
+def test_processes_hold_the_same_and_equal_one_on_the_union_batch(
+    trained: Path, case: str, key: str, world: int
 ) -> None:
-    ranks = [torch.load(trained / f"{case}-{WORLD}-{rank}.pt") for rank in range(WORLD)]
-    assert torch.equal(ranks[0][key], ranks[1][key])
+    first, *others = read(trained, case, world)
+    for other in others:
+        assert torch.equal(first[key], other[key])
     if case == "batch norm":
         return  # each process's batch has statistics of its own: another objective
-    one = torch.load(trained / f"{case}-1-0.pt")
-    assert {k: v for k, v in one.items() if "gate" in k} == {
-        k: v for k, v in ranks[0].items() if "gate" in k
-    }
-    assert (ranks[0][key] - one[key]).norm() < 1e-10 * one[key].norm()
+    (one,) = read(trained, case, 1)
+    assert (first[key] - one[key]).norm() < 1e-10 * one[key].norm()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("case", CASES.keys() - {"batch norm"})
+def test_metrics_are_means_over_the_global_batch(trained: Path, case: str, world: int) -> None:
+    found, (one,) = read(trained, case, world)[0]["metrics"], read(trained, case, 1)
+    apart = {"balance/grad_ratio"} if case.startswith(("paper", "gated")) else set()
+    for name in one["metrics"].keys() - apart:  # there a mean of each micro-batch's own
+        assert found[name] == pytest.approx(one["metrics"][name], rel=1e-8, abs=1e-12), name
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("case", CASES)
+def test_an_update_sends_each_networks_gradients_once(trained: Path, case: str, world: int) -> None:
+    for result in read(trained, case, world):
+        gradients, words = [n for n in result["sent"] if n > 3], result["sent"].count(3)
+        assert sorted(gradients) == sorted(result["sizes"])
+        # Beside them the likelihood's variance and the norms that gamma follows from, where a
+        # recipe has them, or the gate's two costs: a few numbers, never more.
+        others = len(result["sent"]) - len(gradients)
+        expected = 0 if case.startswith(("paper", "gan")) else 1
+        assert others == expected, (words, result["sent"])
 
 
 def test_a_run_of_two_processes_writes_one_folder_and_resumes(
@@ -113,19 +173,19 @@ def test_a_run_of_two_processes_writes_one_folder_and_resumes(
     variables = {"ACCELERATE_USE_CPU": "true"}
     folder = ["--output-dir", "out"]
     first = accelerate_launch(
-        *command, *folder, "--max-steps", "4", flags=two_processes(), **variables
+        *command, *folder, "--max-steps", "4", flags=processes(2), **variables
     )
     assert first.returncode == 0, first.stderr[-3000:]
     assert first.stderr.count("Done: 4 steps, 64 images.") == 1, "the main process alone speaks"
     environment = json.loads((tmp_path / "out/config.json").read_text())["environment"]
-    assert environment["processes"] == WORLD
-    # On one process the same global batch has to be asked for.
+    assert environment["processes"] == 2
     resume = [str(ROOT / "launch/train.py"), *folder, "--resume", "--max-steps", "6"]
-    refused = run_command([sys.executable, *resume], tmp_path, **variables)
+    command = [sys.executable, *resume]
+    refused = run_command([*command, "--batch-size", "8"], tmp_path, **variables)
     assert refused.returncode != 0
-    assert "had 16 images per step over all processes, and now there are 8" in refused.stderr
+    assert "had 16 images per step over all processes, and now 8 are asked" in refused.stderr
     assert "Traceback" not in refused.stderr
-    resumed = accelerate_launch(*resume, "--batch-size", "16", flags=["--cpu"])
+    resumed = run_command(command, tmp_path, **variables)  # keeps its 16 on one process
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     rows = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["images_seen"]) for row in rows] == [(2, 32), (4, 64), (6, 96)]

@@ -17,7 +17,7 @@ import torch
 import vaegan
 from evaluation.fid import main as fid
 from tests.commands import ROOT, Command
-from tests.test_distributed import two_processes
+from tests.test_distributed import processes
 from tests.test_run import metrics, same
 from tests.tiny import TINY_OPTIONS
 from vaegan.cli import main
@@ -155,7 +155,7 @@ def test_two_processes_measure_the_weights_of_the_checkpoint(
     monkeypatch.setenv("XDG_CACHE_HOME", str(runs / "cache"))
     options = ["--max-steps", "2", "--eval-every", "5", "--eval-samples", "66", *OFFLINE]
     script = [str(ROOT / "launch/train.py"), *TINY_OPTIONS, *options, "--output-dir", "out"]
-    result = accelerate_launch(*script, flags=two_processes(), ACCELERATE_USE_CPU="true")
+    result = accelerate_launch(*script, flags=processes(2), ACCELERATE_USE_CPU="true")
     assert result.returncode == 0, result.stderr[-3000:]
     logged = evaluations(tmp_path / "out")
     assert list(logged) == [2], "the last step alone"

@@ -15,7 +15,7 @@ from torch import Tensor
 import vaegan
 from evaluation.fid import main
 from tests.commands import ROOT, Command, run_command
-from tests.test_distributed import two_processes
+from tests.test_distributed import processes
 from vaegan.data import load_source
 from vaegan.data.images import to_network_range, to_uint8
 from vaegan.randomness import prior_sample
@@ -124,7 +124,7 @@ def test_two_processes_without_the_cache_get_the_same_numbers(
     words = [FID, str(tiny_run / "out/ckpt.pt"), *OFFLINE, *FEW, "70", *MIXTURE]
     words += ["--json", "two.json"]
     # 70 images in blocks of 64: one process has far fewer than the other.
-    result = accelerate_launch(*words, flags=two_processes(), ACCELERATE_USE_CPU="true")
+    result = accelerate_launch(*words, flags=processes(2), ACCELERATE_USE_CPU="true")
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.count("FD (efficientnet-lite0)") == 2, "the main process alone speaks"
     record = json.loads((tmp_path / "two.json").read_text())

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from tests.accelerators import forget_accelerators
 from tests.test_update import reference_gradients
 from tests.tiny import tiny_config
+from vaegan.algorithm import VAEGANUpdate
 from vaegan.compiled import CompiledUpdate
 from vaegan.config import Config, Precision
 from vaegan.data import BatchOrder, Loader, load_source
 from vaegan.learner import Learner
 from vaegan.networks import Networks, build_networks
+from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
-from vaegan.update import Noise, VAEGANUpdate
+from vaegan.update import Noise
 
 CPU = torch.device("cpu")
 BATCH = 32
@@ -37,13 +39,11 @@ def precision_of_its_own() -> Iterator[None]:
 def digits(config: Config, steps: int) -> list[tuple[Tensor, Noise]]:
     """The first batches of a run on real digits, with their noise."""
     source = load_source(config.data)
-    order = BatchOrder(len(source), batch_size=BATCH, seed=0)
+    order = BatchOrder(len(source), Partition(BATCH), seed=0)
     noise = BatchNoise(
+        Partition(BATCH),
         seed=0,
-        batch_size=BATCH,
         latent_size=config.network.latent_size,
-        rank=0,
-        world_size=1,
         device=CPU,
     )
     batches = Loader(source, order, config.data, CPU).steps(0, steps)

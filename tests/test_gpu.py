@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.accelerators import forget_accelerators
 from vaegan.learner import Learner
+from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
@@ -32,11 +33,9 @@ def learner(recipe: Any = "default", **settings: Any) -> Learner:
 
 def batches(of: Learner, steps: int) -> list[tuple[Tensor, Noise]]:
     noise = BatchNoise(
+        Partition(BATCH),
         seed=0,
-        batch_size=BATCH,
         latent_size=of.config.network.latent_size,
-        rank=0,
-        world_size=1,
         device=of.device,
     )
     x = torch.rand(steps, BATCH, 1, 32, 32, device=of.device) * 2 - 1

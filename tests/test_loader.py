@@ -8,6 +8,7 @@ import torch
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader, load_source
 from vaegan.data.sources import ArrayImages
+from vaegan.partition import Partition
 from vaegan.randomness import BatchNoise
 
 CPU = torch.device("cpu")
@@ -15,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize(("size", "batch"), [(10, 4), (7, 7), (5, 12), (100, 8)])
 def test_every_image_is_visited_once_per_epoch(size: int, batch: int) -> None:
-    order = BatchOrder(size, batch_size=batch, seed=3)
+    order = BatchOrder(size, Partition(batch), seed=3)
     steps = size  # size * batch images: exactly `batch` epochs
     row = torch.cat([order(step) for step in range(steps)])
     for epoch in range(batch):
@@ -24,35 +25,31 @@ def test_every_image_is_visited_once_per_epoch(size: int, batch: int) -> None:
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    order = BatchOrder(50, batch_size=50, seed=3)
+    order = BatchOrder(50, Partition(50), seed=3)
     assert not torch.equal(order(0), order(1))
-    assert not torch.equal(order(0), BatchOrder(50, batch_size=50, seed=4)(0))
+    assert not torch.equal(order(0), BatchOrder(50, Partition(50), seed=4)(0))
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, 3, 5])
 def test_processes_share_one_global_batch(world: int) -> None:
-    """Order and noise are those of one process with the whole batch, cut into parts."""
-    batch = 12 // world
-    whole_order = BatchOrder(31, batch_size=12, seed=0)
-    whole_noise = BatchNoise(seed=0, batch_size=12, latent_size=3, rank=0, world_size=1, device=CPU)
+    """Order and noise are those of one process with the whole batch, cut into even parts."""
+    whole_order = BatchOrder(31, Partition(12), seed=0)
+    whole_noise = BatchNoise(Partition(12), seed=0, latent_size=3, device=CPU)
+    ranks = [Partition(12, rank, world) for rank in range(world)]
+    sizes = [len(range(12)[partition.part]) for partition in ranks]
+    assert max(sizes) - min(sizes) == (1 if 12 % world else 0)
     for step in range(6):
-        parts = [
-            BatchOrder(31, batch_size=batch, seed=0, rank=rank, world_size=world)(step)
-            for rank in range(world)
-        ]
+        parts = [BatchOrder(31, partition, seed=0)(step) for partition in ranks]
         assert torch.equal(torch.cat(parts), whole_order(step))
         noises = [
-            BatchNoise(
-                seed=0, batch_size=batch, latent_size=3, rank=rank, world_size=world, device=CPU
-            )(step)
-            for rank in range(world)
+            BatchNoise(partition, seed=0, latent_size=3, device=CPU)(step) for partition in ranks
         ]
         assert torch.equal(torch.cat([n.eps for n in noises]), whole_noise(step).eps)
         assert torch.equal(torch.cat([n.z_prior for n in noises]), whole_noise(step).z_prior)
 
 
 def test_noise_is_standard_normal_and_the_two_draws_differ() -> None:
-    noise = BatchNoise(seed=0, batch_size=4000, latent_size=8, rank=0, world_size=1, device=CPU)
+    noise = BatchNoise(Partition(4000), seed=0, latent_size=8, device=CPU)
     for draw in noise(5):
         assert abs(float(draw.mean())) < 0.02
         assert abs(float(draw.std()) - 1) < 0.02
@@ -65,7 +62,7 @@ def batches(placement: str, start: int, stop: int, **data: object) -> list[torch
     pixels = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 1, 16, 16).clone()
     pixels[..., 0] = 255
     source = ArrayImages(pixels, torch.arange(20), (), size=16, channels=1)
-    loader = Loader(source, BatchOrder(20, batch_size=6, seed=0), config, CPU)
+    loader = Loader(source, BatchOrder(20, Partition(6), seed=0), config, CPU)
     found = []
     for batch in loader.steps(start, stop):
         assert batch.images.dtype == torch.float32
@@ -90,7 +87,7 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
 
 def test_small_sets_live_in_memory_as_bytes() -> None:
     source = load_source(DataConfig())
-    loader = Loader(source, BatchOrder(len(source), batch_size=4, seed=0), DataConfig(), CPU)
+    loader = Loader(source, BatchOrder(len(source), Partition(4), seed=0), DataConfig(), CPU)
     assert loader.placement == "device"
     assert loader.images is not None
     assert loader.images.dtype == torch.uint8

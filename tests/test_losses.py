@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from vaegan.losses import fake_cost, optimal_variance, prior_loss, real_cost, similarity_loss
+from vaegan.losses import (
+    at_variance,
+    fake_cost,
+    optimal_variance,
+    prior_loss,
+    real_cost,
+    similarity_loss,
+)
 
 
 def test_prior_loss_is_torchs_kl_summed_over_latents(float64: None) -> None:
@@ -31,13 +38,14 @@ def test_similarity_has_the_variance_that_it_is_given(float64: None, variance: f
     f_rec, f_real = torch.randn(6, 11), torch.randn(6, 11)
     nll = -Normal(f_rec, variance**0.5).log_prob(f_real).sum(1).mean()
     expected = nll - 11 / 2 * math.log(2 * math.pi)
-    torch.testing.assert_close(similarity_loss(f_rec, f_real, variance), expected)
+    torch.testing.assert_close(at_variance(similarity_loss(f_rec, f_real), 11, variance), expected)
 
 
 def test_optimal_variance_is_the_best_of_all_variances(float64: None) -> None:
     f_rec, f_real = torch.randn(6, 11), torch.randn(6, 11)
-    best = similarity_loss(f_rec, f_real, optimal_variance(f_rec, f_real))
-    others = [similarity_loss(f_rec, f_real, v) for v in torch.linspace(0.2, 9, 5000)]
+    unit = similarity_loss(f_rec, f_real)
+    best = at_variance(unit, 11, optimal_variance(unit, 11))
+    others = [at_variance(unit, 11, v) for v in torch.linspace(0.2, 9, 5000)]
     assert best <= min(others)
     assert min(others) - best < 1e-4
 
@@ -46,8 +54,8 @@ def test_optimal_variance_does_not_see_the_features_scale(float64: None) -> None
     f_rec, f_real = torch.randn(6, 11, requires_grad=True), torch.randn(6, 11)
 
     def gradient(scale: float) -> torch.Tensor:
-        a, b = scale * f_rec, scale * f_real
-        return torch.autograd.grad(similarity_loss(a, b, optimal_variance(a, b)), f_rec)[0]
+        unit = similarity_loss(scale * f_rec, scale * f_real)
+        return torch.autograd.grad(at_variance(unit, 11, optimal_variance(unit, 11)), f_rec)[0]
 
     torch.testing.assert_close(gradient(1.0), gradient(100.0))
 

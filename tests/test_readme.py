@@ -32,6 +32,9 @@ ELSEWHERE = {
     "efficientnet-lite0 --num-samples 5000 --output runs/four-models -- --batch-size 64": (
         "test_compare.py"
     ),
+    "python evaluation/tune.py evaluation/configurations/fashion-mnist.json --dataset "
+    "fashion-mnist --images 80000 --validation-images 5000 --extractor efficientnet-lite0 "
+    "--num-samples 5000 --output runs/tuning -- --batch-size 64": "test_tune.py",
     "pytest benchmarks/ --benchmark-only": ".ci/run",
 }
 

@@ -14,10 +14,12 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from tests.tiny import tiny_config
+from vaegan.algorithm import VAEGANUpdate
+from vaegan.balance import GradientBalance
 from vaegan.config import Config
 from vaegan.networks import Networks, build_networks
 from vaegan.optim import build_optimizer, equilibrium_gate, gated_step
-from vaegan.update import GradientBalance, Noise, VAEGANUpdate
+from vaegan.update import Noise
 
 BATCH = 5
 

@@ -27,7 +27,7 @@ from vaegan.run_folder import RunFolder, read_config
 # the rounding of its arithmetic.
 MAY_CHANGE = frozenset(
     {
-        *("epochs", "max_steps", "batch_size"),
+        *("epochs", "max_steps", "batch_size", "global_batch_size", "accumulate"),
         *("output_dir", "data_dir", "placement", "workers"),
         *("precision", "compile", "discriminator_passes", "profile"),
         *("tracker", "project"),
@@ -110,6 +110,12 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         if _given(arguments, "max_steps") is not None:
             raise UserError("--epochs and --max-steps are both given: give one of the two.")
         default = default.replace(max_steps=None)
+    if _given(arguments, "batch_size") is not None:
+        if _given(arguments, "global_batch_size") is not None:
+            raise UserError(
+                "--batch-size and --global-batch-size are both given: give one of the two."
+            )
+        default = default.replace(global_batch_size=0)
     refusal = io.StringIO()
     try:
         with contextlib.redirect_stderr(refusal):
@@ -132,8 +138,12 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
     folder = RunFolder(Path(settings.run.output_dir).expanduser())
     if auto_resume and folder.config_file.exists():
         stored, resume = folder.read_config(), True
-        if not settings.optim.lr_decay_steps:  # the whole run's, as its start fixed them
+        # What the start of the run fixed, where the command leaves it open as it did then.
+        run = settings.run
+        if not settings.optim.lr_decay_steps:
             settings = settings.replace(lr_decay_steps=stored.optim.lr_decay_steps)
+        if not run.global_batch_size and run.batch_size == stored.run.batch_size:
+            settings = settings.replace(global_batch_size=stored.run.global_batch_size)
     if stored is not None:
         _refuse_changes(stored, settings)
     return replace(command, settings=settings, resume=resume)

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaegan.networks import Networks
-from vaegan.update import Metrics, Noise, Update
+from vaegan.update import AnyUpdate, Metrics, Noise
 
 
 class CompiledUpdate:
@@ -24,7 +24,7 @@ class CompiledUpdate:
     The networks' buffers and the state of the gradient balance are updated in place.
     """
 
-    def __init__(self, update: Update) -> None:
+    def __init__(self, update: AnyUpdate) -> None:
         self.update = update
         self.whole = _Whole(update)
         self.program: Callable[..., Any] | None = None
@@ -66,7 +66,7 @@ class CompiledUpdate:
 class _Whole(nn.Module):
     """The update as one module, so that all its weights and buffers can be named and replaced."""
 
-    def __init__(self, update: Update) -> None:
+    def __init__(self, update: AnyUpdate) -> None:
         super().__init__()
         self.kind = type(update)
         self.networks = nn.ModuleDict(vars(update.networks))

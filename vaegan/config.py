@@ -222,6 +222,12 @@ class RunConfig:
 
     batch_size: int = 64
     """Images per step on each process."""
+    global_batch_size: int = 0
+    """Images per step over all processes, in place of --batch-size; the same number trains the
+    same on one process and on many. 0 for --batch-size times the processes."""
+    accumulate: int = 1
+    """Micro-batches that each process computes its images of a step in, one after the other, with
+    the gradients of all of them together: less memory, in more time."""
     epochs: float = 30.0
     """Visits of each training image; parts of an epoch are allowed."""
     max_steps: int | None = None
@@ -270,9 +276,17 @@ class RunConfig:
     efficientnet-lite0, which needs no download and whose distance is not called FID."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "log_every", "sample_every", "keep_last"):
+        for name in (
+            "batch_size",
+            "accumulate",
+            "log_every",
+            "sample_every",
+            "keep_last",
+        ):
             value = getattr(self, name)
             _check(value >= 1, _option(name), value, "1 or more")
+        total = self.global_batch_size
+        _check(total >= 0, "--global-batch-size", total, "1 or more, or 0 for --batch-size on each")
         every, minutes = self.checkpoint_every, checkpoint_minutes(self.checkpoint_every)
         _check(
             minutes > 0 if minutes is not None else isinstance(every, int) and every >= 1,

@@ -39,7 +39,8 @@ class Learner:
     """Networks, their averages and their optimiser, placed and wrapped by `accelerator`.
 
     The first weights follow from `config.run.seed` and are the same on every process. Raises
-    `UserError` where `--compile` cannot apply.
+    `UserError` where `--compile` cannot apply. Where processes have unequal parts of the global
+    batch, `config.run.global_batch_size` has to say how large that is.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
@@ -65,10 +66,13 @@ class Learner:
         wrapped = dict(zip(trained, modules, strict=True))
         for name in bare.by_name().keys() - trained.keys():  # frozen: precision, but no DDP
             wrapped[name] = accelerator.prepare_model(getattr(bare, name), evaluation_mode=True)
+        total = config.run.global_batch_size
         self.update = UPDATES[config.model](
             replace(bare, **wrapped),
             config.objective,
             joint=config.run.discriminator_passes == "joint",
+            accumulate=config.run.accumulate,
+            images_per_process=total / accelerator.num_processes if total else None,
             scale=accelerator.scaler.scale if accelerator.scaler is not None else _unscaled,
             mean_over_ranks=self.mean_over_ranks,
         )
@@ -197,6 +201,11 @@ def check_compile(config: Config, accelerator: Accelerator) -> None:
         raise UserError(
             f"--compile {mode} works in one process, and there are {accelerator.num_processes}: "
             "leave it out; with larger batches it gains little."
+        )
+    if mode == "inductor" and config.run.accumulate > 1:
+        raise UserError(
+            "--compile inductor compiles the whole batch as one program, and --accumulate "
+            f"{config.run.accumulate} cuts it up: leave one of the two out."
         )
     if accelerator.mixed_precision == "fp16" and (
         mode == "inductor" or config.optim.optimizer == "rmsprop"

@@ -18,27 +18,37 @@ def prior_loss(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
 
 
-def similarity_loss(f_rec: Tensor, f_real: Tensor, variance: Tensor | float = 1.0) -> Tensor:
-    """L_llike = -log N(Dis_l(x) | Dis_l(x_rec), variance * I), nats per image (section 2.3).
+def similarity_loss(f_rec: Tensor, f_real: Tensor) -> Tensor:
+    """L_llike = -log N(Dis_l(x) | Dis_l(x_rec), I), nats per image (section 2.3).
 
     `f_rec` and `f_real` are Dis_l(x_rec) and Dis_l(x), [B,F]; `f_real` is a target and gets no
-    gradient. The constant (F/2) log 2 pi is left out. The paper's variance is 1: half the
-    squared distance, summed over the features; a mean over them makes the posterior collapse.
+    gradient. The constant (F/2) log 2 pi is left out. Half the squared distance, summed over the
+    features: a mean over them makes the posterior collapse.
     """
-    features = f_rec.shape[1]
-    squared = (f_rec - f_real.detach()).square()
-    log_variance = variance.log() if isinstance(variance, Tensor) else math.log(variance)
-    return 0.5 * (squared.sum(1).mean() / variance + features * log_variance)
+    return 0.5 * (f_rec - f_real.detach()).square().sum(1).mean()
 
 
-def optimal_variance(f_rec: Tensor, f_real: Tensor) -> Tensor:
-    """The variance under which the likelihood of this batch is largest, a constant scalar.
+def optimal_variance(unit_loss: Tensor, features: int) -> Tensor:
+    """The variance under which the likelihood of a batch is largest, a constant scalar.
 
-    It is the mean squared distance (sigma-VAE, Rybkin et al. 2021, arXiv 2006.13202), and makes
-    the likelihood blind to the scale that the discriminator happens to give its features.
+    `unit_loss` is its `similarity_loss` over so many features: the variance is the mean squared
+    distance (sigma-VAE, Rybkin et al. 2021, arXiv 2006.13202), and makes the likelihood blind to
+    the scale that the discriminator happens to give its features.
     """
     # The floor keeps the gradient finite where features agree exactly.
-    return (f_rec.detach() - f_real.detach()).square().mean().clamp_min(1e-8)
+    return (2 / features * unit_loss.detach()).clamp_min(1e-8)
+
+
+def at_variance(
+    unit_loss: Tensor, features: int, variance: Tensor | float, share: float = 1.0
+) -> Tensor:
+    """-log N(Dis_l(x) | Dis_l(x_rec), variance * I) from the `similarity_loss` at variance 1.
+
+    Its gradient is that of `unit_loss` over the variance. `share` is what a micro-batch counts,
+    where `unit_loss` has been multiplied by it already.
+    """
+    log_variance = variance.log() if isinstance(variance, Tensor) else math.log(variance)
+    return unit_loss / variance + 0.5 * share * features * log_variance
 
 
 def real_cost(logit: Tensor) -> Tensor:

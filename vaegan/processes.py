@@ -18,7 +18,7 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
 
     Raises `UserError` where the device cannot compute in that precision.
     """
-    cuda = torch.cuda.is_available() and not cpu and not _told_to_use_the_cpu()
+    cuda = torch.cuda.is_available() and not cpu and not told_to_use_the_cpu()
     chosen = choose_precision(precision, cuda=cuda)
     if not cuda:
         # Adam's and RMSProp's running averages reach numbers below 1e-38, on which the CPU
@@ -80,5 +80,5 @@ def has_fast_bf16(*, cuda: bool) -> bool:
     return torch.cpu._is_amx_tile_supported()
 
 
-def _told_to_use_the_cpu() -> bool:
+def told_to_use_the_cpu() -> bool:
     return os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes", "y", "on")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaegan.partition import Partition
 from vaegan.update import Noise
 
 
@@ -41,17 +42,14 @@ class BatchNoise:
 
     def __init__(
         self,
+        partition: Partition,
         *,
         seed: int,
-        batch_size: int,
         latent_size: int,
-        rank: int,
-        world_size: int,
         device: torch.device,
     ) -> None:
         self.seed, self.device, self.latent_size = seed, device, latent_size
-        self.global_batch = batch_size * world_size
-        self.part = slice(rank * batch_size, (rank + 1) * batch_size)
+        self.global_batch, self.part = partition.global_batch, partition.part
 
     def __call__(self, step: int) -> Noise:
         """The noise of step `step`, counted from 0: eps and z_prior, each [B,Z]."""

@@ -12,6 +12,13 @@ from vaegan.errors import UserError
 from vaegan.run_folder import RunFolder
 
 
+# What changes how sums are rounded; accumulation also what batch norm sees at a time.
+_EXACTNESS = (
+    *("device", "threads", "precision", "torch"),
+    *("compile", "accumulate", "discriminator_passes"),
+)
+
+
 def from_main(accelerator: Accelerator, ask: Callable[[], Any]) -> Any:
     """What `ask` says on the main process, on all of them; its `UserError` too."""
     answer: list[Any] = [None]
@@ -58,6 +65,7 @@ def made_by(config: Config, accelerator: Accelerator, images: int) -> dict[str, 
         "threads": torch.get_num_threads() if cpu else None,
         "precision": str(accelerator.mixed_precision).replace("no", "fp32"),
         "compile": config.run.compile,
+        "accumulate": config.run.accumulate,
         "discriminator_passes": config.run.discriminator_passes,
         "torch": str(torch.__version__),
     }
@@ -83,7 +91,7 @@ def no_longer_exact(was: dict[str, Any], now: dict[str, Any], *, batch_norm: boo
         )
     parts += [
         f"{name.replace('_', ' ')} was {was[name]} and is now {now[name]}"
-        for name in ("device", "threads", "precision", "compile", "discriminator_passes", "torch")
+        for name in _EXACTNESS
         if None not in (was[name], now[name]) and was[name] != now[name]
     ]
     if not parts:

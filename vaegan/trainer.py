@@ -31,6 +31,7 @@ from vaegan.learner import Learner, check_compile
 from vaegan.measures import Clock, Meter, peak_memory_mib
 from vaegan.metrics_file import MetricsFile
 from vaegan.networks import count_parameters
+from vaegan.partition import Partition
 from vaegan.pictures import reconstruction_grid, sample_grid, save_png
 from vaegan.processes import build_accelerator
 from vaegan.profiling import StepProfiler
@@ -93,6 +94,31 @@ def total_steps(config: Config, images: int, global_batch: int) -> int:
     return config.run.max_steps or math.ceil(config.run.epochs * images / global_batch)
 
 
+def choose_partition(
+    config: Config, accelerator: Accelerator, checkpoint: dict[str, Any] | None
+) -> Partition:
+    """How many images a step has, and which of them are this process's.
+
+    A resumed run keeps its global batch, on however many processes. Raises `UserError` where
+    another one is asked for, or where there are fewer images than processes.
+    """
+    run, world = config.run, accelerator.num_processes
+    asked = run.global_batch_size or run.batch_size * world
+    if checkpoint is not None and asked != checkpoint["global_batch"]:
+        before = checkpoint["global_batch"]
+        raise UserError(
+            f"The run to resume had {before} images per step over all processes, and now "
+            f"{asked} are asked for: leave --batch-size and --global-batch-size out to keep "
+            f"{before}."
+        )
+    if asked < world:
+        raise UserError(
+            f"--global-batch-size {asked} is less than one image for each of {world} processes: "
+            f"give {world} or more."
+        )
+    return Partition(asked, accelerator.process_index, world)
+
+
 class Trainer:
     """One run on one process; the main process also logs, draws and saves."""
 
@@ -112,15 +138,17 @@ class Trainer:
         self.folder, self.accelerator, self.preview, self.say = folder, accelerator, preview, say
         self.evaluation = evaluation
         self.main, self.device = accelerator.is_main_process, accelerator.device
-        rank, world = accelerator.process_index, accelerator.num_processes
-        self.global_batch = run.batch_size * world
+        checkpoint = newest_checkpoint(folder, accelerator, say) if resume else None
+        partition = choose_partition(config, accelerator, checkpoint)
+        self.global_batch = partition.global_batch
         self.stop = total_steps(config, len(source), self.global_batch)
+        # Fixed from the start, so that the run means the same on other processes, and a longer
+        # run resumed later keeps its learning rates.
+        config = config.replace(global_batch_size=self.global_batch)
         if config.optim.lr_schedule != "constant" and not config.optim.lr_decay_steps:
-            # Fixed from the start, so that a longer run resumed later keeps its learning rates.
             config = config.replace(lr_decay_steps=self.stop)
         self.config = config
 
-        checkpoint = newest_checkpoint(folder, accelerator, say) if resume else None
         self.start = 0
         if checkpoint is not None:
             self.start = self._check_resumable(checkpoint)
@@ -136,16 +164,12 @@ class Trainer:
                 take_own_state(checkpoint["own"], self.learner, self.meter, accelerator)
         elif config.objective.similarity_from:
             self._take_similarity(Path(config.objective.similarity_from))
-        order = BatchOrder(
-            len(source), batch_size=run.batch_size, seed=run.seed, rank=rank, world_size=world
-        )
+        order = BatchOrder(len(source), partition, seed=run.seed)
         self.loader = Loader(source, order, config.data, self.device)
         self.noise = BatchNoise(
+            partition,
             seed=run.seed,
-            batch_size=run.batch_size,
             latent_size=config.network.latent_size,
-            rank=rank,
-            world_size=world,
             device=self.device,
         )
         self.schedule = SaveSchedule(run, accelerator)
@@ -344,13 +368,7 @@ class Trainer:
         load_weights(self.learner.bare.discriminator, weights, path)
 
     def _check_resumable(self, checkpoint: dict[str, Any]) -> int:
-        start, batch = int(checkpoint["step"]), checkpoint["global_batch"]
-        if batch != self.global_batch:
-            raise UserError(
-                f"The run to resume had {batch} images per step over all processes, and now there "
-                f"are {self.global_batch} ({self.accelerator.num_processes} processes with "
-                f"--batch-size {self.config.run.batch_size}): choose them to give {batch}."
-            )
+        start = int(checkpoint["step"])
         ended = start == self.stop and from_main(
             self.accelerator, lambda: self.folder.inference_step() == start
         )
@@ -394,6 +412,7 @@ class Trainer:
         data, counts = self.config.data, self.learner.bare.by_name()
         parameters = ", ".join(f"{name} {count_parameters(m):,}" for name, m in counts.items())
         threads = f" with {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        micro = f" in {self.config.run.accumulate} micro-batches" * (self.config.run.accumulate > 1)
         classes = f" of {len(source.class_names)} classes" if source.class_names else ""
         return (
             f"{self.config.model} on {data.dataset}: {len(source):,} images{classes}, "
@@ -403,7 +422,7 @@ class Trainer:
             f"{self.accelerator.num_processes} process(es) on {self.device}{threads}, precision "
             f"{self._precision()}, channels last, discriminator passes "
             f"{self.config.run.discriminator_passes}, compile {self.config.run.compile}; "
-            f"{self.stop:,} steps of {self.global_batch} images into {self.folder.root}."
+            f"{self.stop:,} steps of {self.global_batch} images{micro} into {self.folder.root}."
         )
 
     def _precision(self) -> str:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vaegan.config import DataConfig
 from vaegan.data.images import to_network_range
 from vaegan.data.sources import ImageSource
+from vaegan.partition import Partition
 from vaegan.randomness import Purpose, generator, mirror_mask
 
 Placement = Literal["device", "host", "stream"]
@@ -41,12 +42,9 @@ class Batch(NamedTuple):
 class BatchOrder:
     """Which images this process takes at each step."""
 
-    def __init__(
-        self, size: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
-    ) -> None:
+    def __init__(self, size: int, partition: Partition, *, seed: int) -> None:
         self.size, self.seed = size, seed
-        self.global_batch = batch_size * world_size
-        self.part = slice(rank * batch_size, (rank + 1) * batch_size)
+        self.global_batch, self.part = partition.global_batch, partition.part
         self.device = torch.device("cpu")
         # Two epochs' permutations are in use where a batch straddles them.
         self._permutation = lru_cache(maxsize=4)(self._permute)

@@ -1,0 +1,83 @@
+"""How compare.py and tune.py run: their words, their refusals, and what they measure with."""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Collection, Sequence
+
+from tqdm import tqdm
+
+from vaegan.config import DataConfig
+from vaegan.errors import UserError
+from vaegan.metrics.evaluation import Evaluator
+from vaegan.metrics.extractors import load_extractor
+from vaegan.metrics.options import Parser
+from vaegan.metrics.protocol import Protocol, RealImages, load_images
+from vaegan.processes import build_accelerator
+
+EPILOG = "Each training is one process, without a dashboard unless --tracker names one."
+Run = Callable[[argparse.Namespace, Sequence[str], str], None]
+
+
+def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | None) -> int:
+    """`run(OPTIONS, TRAINING OPTIONS, COMMAND)`, the two parted by `--`; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    cut = words.index("--") if "--" in words else len(words)
+    try:
+        options = parser.parse_intermixed_args(words[:cut])
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError(
+                f"{name} starts processes of its own: run it with python, not with accelerate "
+                "launch."
+            )
+        run(options, words[cut + 1 :], shlex.join(["python", f"evaluation/{name}", *words]))
+    except UserError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def add_jobs_option(parser: Parser) -> None:
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="train so many models at a time, each on its share of the cores or, in turn, of the "
+        "GPUs (default: 1)",
+    )
+
+
+def prepare(
+    options: argparse.Namespace, protocol: Protocol, data: DataConfig, models: Collection[str]
+) -> tuple[Evaluator, RealImages]:
+    """The evaluator and the real images, before hours are spent on models to be judged."""
+    if protocol.sampler == "gmm" and "gan" in models:
+        raise UserError(
+            "--sampler gmm needs the latents of an encoder, and a gan has none: use --sampler "
+            "prior, or compare models with encoders."
+        )
+    has_encoder = set(models) != {"gan"}
+    images = load_images(data, protocol, has_encoder=has_encoder, say=say, progress=True)
+    accelerator = build_accelerator("fp32")
+    extractor = load_extractor(
+        options.extractor, options.extractor_weights, accelerator.device, say
+    )
+    return Evaluator(extractor, protocol, accelerator, say), images
+
+
+def say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
+
+
+def end_trainings_too() -> None:
+    """Take SIGTERM for Ctrl-C, so that a training ends with this process."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)

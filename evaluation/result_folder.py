@@ -1,0 +1,60 @@
+"""The folder that a command writes its results into: its own, or one that nothing is lost in."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaegan.errors import UserError
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """`--output`, with `runs/`, `evaluations/`, and the results."""
+
+    path: Path
+    result: str
+    """The JSON file that says whose folder this is; it is written first."""
+    format: str
+    """What that file calls its format."""
+    pictures_and_tables: Collection[str]
+    """The other results."""
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations"
+
+    def refuse_foreign(self) -> None:
+        """`UserError` where the folder holds anything that is not this command's."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise UserError(f"--output {self.path} is not a folder: choose another name.")
+        own = {self.result, *self.pictures_and_tables, "runs", "evaluations"}
+        found = {path.name for path in self.path.iterdir()}
+        foreign = sorted(found - own)
+        result = self.path / self.result
+        if not foreign and result.exists():
+            try:
+                content = json.loads(result.read_text())
+            except (OSError, ValueError):
+                content = None
+            if not isinstance(content, dict) or content.get("format") != self.format:
+                foreign = [result.name]
+        elif not foreign:
+            foreign = sorted(found & set(self.pictures_and_tables))
+        if foreign:
+            raise UserError(
+                f"--output {self.path} holds {foreign[0]}, which is not this command's: choose "
+                "another folder."
+            )
+
+    def make(self) -> None:
+        """`UserError` where that is not possible."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.evaluations.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"--output {self.path} cannot be written ({error.strerror}): choose another folder."
+            ) from None

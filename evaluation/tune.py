@@ -1,0 +1,162 @@
+"""Choose settings: `python evaluation/tune.py CONFIGURATIONS.json --output DIR`; see `--help`.
+
+Trains every configuration of the file, as many for each model, on the same images, evaluates all
+against training images that were set aside, and says which is best for each model:
+`python evaluation/tune.py CONFIGURATIONS.json --dataset fashion-mnist --images 80000
+--validation-images 5000 --output DIR -- TRAINING OPTIONS`, where the options behind `--` are those
+of launch/train.py, for all alike. DIR gets tables (tuning.md, tuning.json) with the settings to
+choose. Stop it at any time: the same command goes on, and nothing is trained or evaluated twice.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+# Started as a file, this finds what lies beside it under the same name as everyone else does.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluation.command import EPILOG, add_jobs_option, end_trainings_too, prepare, run_command
+from evaluation.configurations_file import Configurations, as_options, read_configurations
+from evaluation.jobs import train_all
+from evaluation.result_folder import ResultFolder
+from evaluation.shares import shares
+from evaluation.subjects import Subject, evaluate, training_facts
+from evaluation.summary import MODELS, Row, Run
+from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided
+from evaluation.tuning_report import FORMAT, Trial, as_json, as_markdown
+from vaegan.config import DatasetName
+from vaegan.errors import UserError
+from vaegan.metrics.extractors import check_extractor
+from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
+from vaegan.whole_files import write_text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    return run_command("tune.py", parser(), run, arguments)
+
+
+def parser() -> Parser:
+    parser = Parser(
+        description=(__doc__ or "").replace("`; see `--help`", "").replace("`", ""),
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("configurations", type=Path, help='JSON: {"vae": [{"lr": 0.001}, ...], "gan": [...], ...}')
+    add("--output", type=Path, required=True, metavar="DIR", help="folder of the tuning")
+    add("--dataset", choices=get_args(DatasetName), required=True, help="what to train on")
+    add("--images", type=int, required=True, help="how many images each run sees")
+    add(
+        "--validation-images",
+        type=int,
+        required=True,
+        help="how many training images are set aside to choose by",
+    )
+    add("--training-seed", type=int, default=0, help="of the trainings (default: %(default)s)")
+    add_jobs_option(parser)
+    add_protocol_options(parser)
+    parser.set_defaults(reference="validation")
+    return parser
+
+
+def run(options: argparse.Namespace, training_options: Sequence[str], command: str) -> None:
+    """Check everything that can be checked, then train, evaluate and write."""
+    if options.reference != "validation":
+        raise UserError(
+            f"--reference {options.reference} is given, and settings are chosen on the validation "
+            "split only: leave it out."
+        )
+    if options.validation_images < 1:
+        raise UserError(
+            f"--validation-images {options.validation_images} sets none aside to choose by: give "
+            "some, such as 5000."
+        )
+    output: Path = options.output.expanduser()
+    folder = ResultFolder(output, "tuning.json", FORMAT, ("tuning.md",))
+    folder.refuse_foreign()
+    protocol = protocol_of(options)
+    trainers = shares(1 if options.jobs is None else options.jobs)
+    check_extractor(options.extractor, options.extractor_weights)
+    configurations = read_configurations(options.configurations)
+    trainings = plan(options, configurations, output, training_options)
+    data = next(iter(trainings.values())).config.data
+    evaluator, images = prepare(options, protocol, data, configurations)
+
+    folder.make()
+    train_all(list(trainings.values()), trainers, evaluator.say)
+    tuning: dict[str, list[Trial]] = {}
+    for model in sorted(configurations, key=MODELS.index):
+        trials = []
+        for index, settings in enumerate(configurations[model]):
+            training = trainings[f"{model}-{index}"]
+            subject = Subject.read(training.checkpoint, options.weights)
+            record = evaluate(subject, options.weights, images, evaluator, folder.evaluations)
+            record["checkpoint"]["path"] = str(training.checkpoint.relative_to(output))
+            row = Row(training.name, (Run(subject, record, training_facts(subject)),))
+            trials.append(Trial(index, settings, row))
+        tuning[model] = trials
+    # The JSON first: it says whose folder this is.
+    write_text(output / "tuning.json", json.dumps(as_json(command, tuning), indent=2) + "\n")
+    write_text(output / "tuning.md", as_markdown(command, tuning))
+    print(as_markdown(command, tuning))
+
+
+def plan(
+    options: argparse.Namespace,
+    configurations: Configurations,
+    folder: Path,
+    words: Sequence[str],
+) -> dict[str, Training]:
+    """All trainings by name, in their order, checked; `UserError` before any work."""
+    refuse_decided(
+        words,
+        DECIDED | {"validation_images"},
+        "the tuning (--dataset, --data-dir, --images, --validation-images, --training-seed)",
+    )
+    tried = {name for each in configurations.values() for s in each for name in s}
+    tried |= {f"no_{name}" for name in tried}
+    refuse_decided(words, tried, f"the configurations in {options.configurations}")
+    words = ["--validation-images", str(options.validation_images), *words]
+    data_dir = options.data_dir or Path("data")
+    trainings: dict[str, Training] = {}
+    # First configurations first: a GAN comes before every VAE that takes its discriminator.
+    for index in range(len(next(iter(configurations.values())))):
+        for model in (model for model in ORDER if model in configurations):
+            wanted = Wanted(
+                f"{model}-{index}",
+                model,
+                options.training_seed,
+                "gan-0" if model == "vae-dis" else None,
+                as_options(configurations[model][index]),
+            )
+            try:
+                training = wanted.training(folder, options.dataset, data_dir, options.images, words)
+            except UserError as error:
+                raise UserError(
+                    f"configuration {index} of {model} in {options.configurations}, with the "
+                    f"options behind --: {error}"
+                ) from None
+            _refuse_double(training, trainings)
+            trainings[wanted.name] = training
+    for training in trainings.values():
+        training.check()
+    return trainings
+
+
+def _refuse_double(training: Training, others: dict[str, Training]) -> None:
+    """A configuration that is tried twice would be one less for its model."""
+    for other in others.values():
+        if not other.config.changes(training.config, but={"output_dir"}):
+            raise UserError(
+                f"The configurations of {other.name} and {training.name} come to the same: give "
+                "another one."
+            )
+
+
+if __name__ == "__main__":
+    end_trainings_too()
+    sys.exit(main())
