@@ -11,7 +11,6 @@ from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.run_folder import RunFolder
 
-
 # What changes how sums are rounded; accumulation also what batch norm sees at a time.
 _EXACTNESS = (
     *("device", "threads", "precision", "torch"),
