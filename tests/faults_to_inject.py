@@ -16,21 +16,24 @@ from vaegan.whole_files import DigestedFile
 Hook = Callable[[str], None]
 
 
-def kill_at(moment: int) -> None:
-    """SIGKILL at the `moment`-th of: steps, lines logged, and every part of writing a file."""
+def kill_at(kind: str, time: int) -> None:
+    """SIGKILL when, for the `time`-th time, it is about to do one of the things that are watched.
+
+    The kinds are step (compute), log, and of files write, flush, rename and remove.
+    """
     happened = 0
 
-    def hook(_: str) -> None:
+    def hook(what: str) -> None:
         nonlocal happened
-        happened += 1
-        if happened == moment:
+        happened += what.split()[0] == kind
+        if happened == time:
             os.kill(os.getpid(), signal.SIGKILL)
 
     _watch(hook)
 
 
 def count_moments(file: str) -> None:
-    """Write down, one a line, what `kill_at` counts."""
+    """Write down, one a line, all that `kill_at` could happen at."""
 
     def hook(name: str) -> None:
         with Path(file).open("a") as log:

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,29 +80,32 @@ def one_sentence(ended: Ended) -> str:
 def test_killed_at_random_moments_a_run_goes_on_and_ends_with_the_same_bits(
     forked: Forked, straight: Path, tmp_path: Path
 ) -> None:
-    moments = (straight / "moments.txt").read_text().splitlines()
+    moments = Counter(line.split()[0] for line in (straight / "moments.txt").open())
+    assert moments.keys() >= {"step", "log", "write", "flush", "rename", "remove"}
     choose, runs = random.Random(20), 0
-    killed: list[str] = []  # what each was about to do
-    while len(killed) < KILLS:
+    killed: Counter[str] = Counter()  # by what each was about to do
+    while killed.total() < KILLS:
         runs += 1
         command = (*RUN, "--output-dir", f"run{runs}", "--auto-resume")
         for _ in range(5):
-            if len(killed) == KILLS:
+            if killed.total() == KILLS:
                 break
-            # By the clock one time in four; else right before something is written or computed,
-            # which most of the time is within a save.
-            at = choose.randrange(1, len(moments) * 2 // 3)
-            after = choose.uniform(0.3, 2.0) if choose.random() < 0.25 else None
-            inject = QUICKLY if after else {**QUICKLY, "kill_at": (at,)}
+            kind = choose.choice([*sorted(moments), "whatever the clock says"])
+            after, inject = None, QUICKLY
+            if kind in moments:  # in the first half, so that one run is killed several times
+                time = choose.randint(1, 1 + moments[kind] // 2)
+                inject = {**QUICKLY, "kill_at": (kind, time)}
+            else:
+                after = choose.uniform(0.3, 2.0)
             [ended] = forked(*command, cwd=tmp_path, inject=inject, kill_after=after)
             assert ended.returncode in (-9, 0), ended.stderr
             if ended.returncode == 0:
                 break
-            killed.append("clock" if after else moments[at - 1])
+            killed[kind] += 1
         [ended] = forked(*command, cwd=tmp_path, inject=QUICKLY)
         assert ended.returncode == 0, ended.stderr
         assert_equal(tmp_path / f"run{runs}", straight)
-    assert sum(moment.startswith(("write", "flush", "rename")) for moment in killed) >= KILLS / 4
+    assert killed["write"] + killed["flush"] + killed["rename"] >= 5, "in the middle of a save"
 
 
 def test_killed_between_the_last_two_files_a_run_is_completed(
