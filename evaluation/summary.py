@@ -116,7 +116,8 @@ def rows(runs: Sequence[Run]) -> list[Row]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    flat = run.subject.config.flat().items()
+    config = run.subject.config
+    flat = config.replace(global_batch_size=config.images_per_step).flat().items()
     settings = {name: value for name, value in flat if name not in NOT_TOLD_APART}
     return {**settings, "images_seen": run.record["checkpoint"]["images_seen"]}
 

@@ -44,8 +44,14 @@ DECIDED = frozenset(
     }
 )
 # What may differ between the run that is asked for and the one that is found.
-IRRELEVANT = MAY_CHANGE - {"max_steps", "batch_size"}
+IRRELEVANT = MAY_CHANGE - {"max_steps", "global_batch_size"}
 LAUNCHER = ("-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1")
+
+
+def _settled(config: Config) -> Config:
+    """As it is once the run has begun, on one process."""
+    steps = config.run.max_steps or 0
+    return config.settled(global_batch=config.images_per_step, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Wanted:
             words += ["--similarity-from", f"runs/{self.similarity_from}/ckpt.pt"]
         words += ["--output-dir", f"runs/{self.name}"]
         config = parse(words).settings
-        batch = config.run.batch_size
+        batch = config.images_per_step
         if images < batch:
             raise UserError(
                 f"--images {images} is less than one batch of {batch}: give {batch} or more."
@@ -117,10 +123,8 @@ class Training:
         if not self.run.config_file.exists():
             self.run.refuse_unless_free()
             return
-        asked = self.config
-        if asked.optim.lr_schedule != "constant" and not asked.optim.lr_decay_steps:
-            asked = asked.replace(lr_decay_steps=asked.run.max_steps)  # as the trainer fixes it
-        if changed := self.run.read_config().changes(asked, but=IRRELEVANT):
+        found, asked = _settled(self.run.read_config()), _settled(self.config)
+        if changed := found.changes(asked, but=IRRELEVANT):
             raise UserError(
                 f"{self.run.root} was trained with other settings ({'; '.join(changed)}): choose "
                 "another --output, or the settings it has."

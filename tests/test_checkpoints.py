@@ -135,9 +135,10 @@ def test_statistics_of_another_number_of_processes_are_averaged() -> None:
     for name, ranks in state["buffers"].items():
         state["buffers"][name] = torch.cat([ranks + 2, ranks + (2 if "num" in name else 5)])
     before = {name: ranks.clone() for name, ranks in state["buffers"].items()}
-    state |= {"sums": torch.tensor([[1.0], [3.0]]), "names": ["loss/gan"], "count": 4}
+    state |= {"names": ["loss/gan"], "meter": {"sums": torch.tensor([[1.0], [3.0]])}}
+    state["meter"] |= {"counts": torch.tensor([[4.0, 0, 0]] * 2), "finite": torch.ones(2, 1)}
     take_own_state(state, learner, meter, accelerator)
-    assert meter.fetch(learner.mean_over_ranks) == {"loss/gan": 0.5}
+    assert meter.fetch(learner.mean_over_ranks).means == {"loss/gan": 0.5}
     after = gather_own_state(learner, meter, accelerator)["buffers"]
     assert after.keys() == before.keys()
     for name, ranks in before.items():
@@ -373,7 +374,7 @@ def test_nothing_that_shapes_what_is_learned_may_change_on_resume() -> None:
     """A new setting has to be put on one side or the other."""
     kept = set(SETTINGS) - MAY_CHANGE
     assert kept == {
-        *("model", "recipe", "seed"),
+        *("model", "recipe", "seed", "sync_batchnorm"),
         *(name for name in SETTINGS if GROUP_OF.get(name) in ("network", "objective", "optim")),
         *("dataset", "image_size", "channels", "flip", "background"),
         *("validation_images", "bad_images"),

@@ -80,7 +80,8 @@ def one_sentence(ended: Ended) -> str:
 def test_killed_at_random_moments_a_run_goes_on_and_ends_with_the_same_bits(
     forked: Forked, straight: Path, tmp_path: Path
 ) -> None:
-    moments = Counter(line.split()[0] for line in (straight / "moments.txt").open())
+    lines = (straight / "moments.txt").read_text().splitlines()
+    moments = Counter(line.split()[0] for line in lines)
     assert moments.keys() >= {"step", "log", "write", "flush", "rename", "remove"}
     choose, runs = random.Random(20), 0
     killed: Counter[str] = Counter()  # by what each was about to do

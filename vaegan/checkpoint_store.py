@@ -28,6 +28,7 @@ class CheckpointStore:
         self.folder = folder
         self.manifest_file = folder / "manifest.json"
         self.damaged: set[str] = set()  # names of those that were passed over
+        self.newest: int | None = None  # the step last written by this process
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.pt"
@@ -43,10 +44,17 @@ class CheckpointStore:
         Raises `OSError` where that is not possible; all earlier checkpoints are then still there.
         """
         path = self.path(step)
+        if step == self.newest:
+            return  # a signal, say, came at a step that was due anyway
         write_file(path, RESUME_FORMAT, content, lambda file: self._note(path, file))
+        self.newest = step
         self.damaged.discard(path.name)
+        self.drop_old(step, keep_last)
+
+    def drop_old(self, step: int, keep_last: int) -> None:
+        """Keep the newest `keep_last` good checkpoints up to `step`; drop what is older."""
         good = [p for p in self.paths() if p.name not in self.damaged and _step(p) <= step]
-        old = [p for p in self.paths() if _step(p) < _step(good[-keep_last:][0])]
+        old = [p for p in self.paths() if good and _step(p) < _step(good[-keep_last:][0])]
         if old:
             for each in old:
                 each.unlink()

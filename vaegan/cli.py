@@ -19,7 +19,7 @@ from typing import Annotated, get_args
 import tyro
 
 from vaegan.config import Config, DatasetName, ModelName, RecipeName
-from vaegan.errors import RunCompleteError, UserError
+from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
 from vaegan.recipes import recipe_config
 from vaegan.run_folder import RunFolder, read_config
 
@@ -29,7 +29,7 @@ MAY_CHANGE = frozenset(
     {
         *("epochs", "max_steps", "batch_size", "global_batch_size", "accumulate"),
         *("output_dir", "data_dir", "placement", "workers"),
-        *("precision", "compile", "discriminator_passes", "profile"),
+        *("max_skipped_steps", "precision", "compile", "discriminator_passes", "profile"),
         *("tracker", "project"),
         *("log_every", "sample_every", "checkpoint_every", "keep_last"),
         *("eval_every", "eval_samples", "eval_extractor"),
@@ -83,6 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not quiet:
             print(f"train.py: error: {error}", file=sys.stderr)
         return 2
+    except InterruptedRunError as stop:
+        if not quiet:
+            print(f"train.py: {stop}", file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         if not quiet:
             print("\nStopped. To go on from the last checkpoint, add --resume.", file=sys.stderr)

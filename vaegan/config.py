@@ -244,6 +244,12 @@ class RunConfig:
     """Judge real, reconstructed and sampled images one kind after the other, or in one pass with
     the same result (norms still see each kind apart): a sixth more arithmetic, in fewer and
     larger pieces."""
+    sync_batchnorm: bool = False
+    """Take batch norm's statistics over the images of all processes, on GPUs, so that many small
+    parts of a batch are normalised as one."""
+    max_skipped_steps: int = 20
+    """Steps whose gradients are not finite change nothing; after this many in a row, the run
+    stops. It is looked at whenever metrics are logged."""
     profile: bool = False
     """Write a torch profiler trace of a few early steps into the run folder, and print where the
     time went."""
@@ -279,6 +285,7 @@ class RunConfig:
         for name in (
             "batch_size",
             "accumulate",
+            "max_skipped_steps",
             "log_every",
             "sample_every",
             "keep_last",
@@ -350,6 +357,18 @@ class Config:
         for group, changes in groups.items():
             own[group] = dataclasses.replace(getattr(self, group), **changes)
         return dataclasses.replace(self, **own)
+
+    @property
+    def images_per_step(self) -> int:
+        """Over all processes where that was asked for or the run has begun, else on each."""
+        return self.run.global_batch_size or self.run.batch_size
+
+    def settled(self, *, global_batch: int, steps: int) -> "Config":
+        """What a run begins with: it means the same later on other processes, or for longer."""
+        settled = self.replace(global_batch_size=global_batch)
+        if self.optim.lr_schedule != "constant" and not self.optim.lr_decay_steps:
+            settled = settled.replace(lr_decay_steps=steps)
+        return settled
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its own name, without the groups."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vaegan.baselines import UPDATES
@@ -24,15 +24,20 @@ from vaegan.networks import build_networks
 from vaegan.optim import (
     build_optimizer,
     equilibrium_gate,
-    gated_step,
     load_optimizer,
     place_learning_rates,
     set_learning_rates,
+    step_on_device,
+    step_on_host,
 )
 from vaegan.randomness import Purpose, generator
+from vaegan.soundness import RunningStatistics, is_sound
 from vaegan.update import Metrics, Noise
 
 Step = Callable[[Tensor, Noise], Metrics]
+
+SOUND = "step/sound"
+"""1 where a step's gradients are finite; 0 where they are not and it has changed nothing."""
 
 
 class Learner:
@@ -45,17 +50,28 @@ class Learner:
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         check_compile(config, accelerator)
+        check_sync_batchnorm(config, accelerator)
         self.config, self.accelerator = config, accelerator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.run.seed, Purpose.WEIGHTS).initial_seed())
             bare = build_networks(config.data, config.network, config.model)
+        if config.run.sync_batchnorm:
+            synced = {
+                name: nn.SyncBatchNorm.convert_sync_batchnorm(module)
+                for name, module in bare.trained().items()
+            }
+            bare = replace(bare, **synced)
         for module in bare.by_name().values():
             # Convolutions are faster with the channels innermost, on CPUs and GPUs alike.
             module.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bare = bare
+        # A few numbers that are waited for must not queue behind gradients, which are not: they
+        # go their own way.
+        self.words: Any = torch.distributed.new_group() if accelerator.num_processes > 1 else None
         self.ema = {
             name: EMA(module) for name, module in bare.trained().items() if name != "discriminator"
         }
+        self.statistics = RunningStatistics(bare.trained().values())
         self.ema_weight: float | Tensor = (
             torch.zeros((), device=self.device) if self.device.type == "cuda" else 0.0
         )
@@ -97,22 +113,31 @@ class Learner:
     def _advance_eagerly(self, x: Tensor, noise: Noise) -> Metrics:
         """The part of a step that runs on the device alone."""
         optimizer, config = self.optimizer, self.config
+        gate: dict[str, Tensor] = {}
+        statistics = self.statistics.keep()
         optimizer.zero_grad()
         metrics = self.gradients(x, noise)
         self.accelerator.unscale_gradients(optimizer)
-        metrics |= self._clip_and_measure()
+        norms = self._clip_and_measure()
+        sound = is_sound(norms.values())
+        metrics |= {**norms, SOUND: sound.float()}
         # A VAE has no equilibrium to keep.
         if config.objective.gate and "loss/gan_real" in metrics:
             real, fake = self.mean_over_ranks(
                 torch.stack([metrics["loss/gan_real"], metrics["loss/gan_fake"]])
             )
             gate = equilibrium_gate(real, fake, config.objective)
-            gated_step(optimizer, gate)
             metrics |= {f"gate/{name}_steps": open_.float() for name, open_ in gate.items()}
+        if self.device.type == "cpu":
+            step_on_host(optimizer, gate, sound)
+        elif self.accelerator.scaler is not None and not gate:
+            optimizer.step()  # the loss scale's own steps: it leaves out what overflowed
         else:
-            optimizer.step()
+            step_on_device(optimizer, gate, sound)
+        self.statistics.put_back_unless(sound, statistics)
+        weight = self.ema_weight * (sound if isinstance(self.ema_weight, Tensor) else bool(sound))
         for name, average in self.ema.items():
-            average.update(self.bare.by_name()[name], self.ema_weight)
+            average.update(self.bare.by_name()[name], weight)
         return metrics
 
     def _compiled(self, mode: str) -> tuple[Step, Step]:
@@ -135,10 +160,10 @@ class Learner:
 
     def mean_over_ranks(self, values: Tensor) -> Tensor:
         """The mean of a small tensor over the processes, on the device."""
-        if self.accelerator.num_processes == 1:
+        if self.words is None:
             return values
         values = values.clone()
-        torch.distributed.all_reduce(values)
+        torch.distributed.all_reduce(values, group=self.words)
         return values / self.accelerator.num_processes
 
     def _clip_and_measure(self) -> Metrics:
@@ -185,6 +210,22 @@ class Learner:
 
 def _unscaled(loss: Tensor) -> Tensor:
     return loss
+
+
+def check_sync_batchnorm(config: Config, accelerator: Accelerator) -> None:
+    """Raise `UserError` if `--sync-batchnorm` cannot apply to this device or these networks."""
+    if not config.run.sync_batchnorm:
+        return
+    if accelerator.device.type != "cuda":
+        raise UserError(
+            "--sync-batchnorm works on GPUs, and this run is on the CPU: leave it out, or use "
+            "--norm group and --discriminator-norm group, which need no statistics of the batch."
+        )
+    if "batch" not in (config.network.norm, config.network.discriminator_norm):
+        raise UserError(
+            "--sync-batchnorm is given and no network has batch norm: leave it out, or give "
+            "--norm batch or --discriminator-norm batch."
+        )
 
 
 def check_compile(config: Config, accelerator: Accelerator) -> None:

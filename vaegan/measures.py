@@ -1,15 +1,32 @@
 """What a run measures of itself: means of its metrics, images per second, peak memory."""
 
+import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vaegan.learner import SOUND
 from vaegan.update import Metrics
+
+LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
+
+
+class Reading(NamedTuple):
+    """What a meter has gathered: means over the sound steps, and what is known of the others."""
+
+    means: dict[str, float]
+    skipped: int
+    """Steps since the last reading that changed nothing, for their gradients were not finite."""
+    streak: int
+    """How many of them came last, one after the other, earlier readings' included."""
+    first_broken: str | None
+    """The first loss that was not finite in the last streak; None where only gradients were."""
 
 
 class Meter:
@@ -18,20 +35,58 @@ class Meter:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.sums: Tensor | None = None
-        self.count = 0
 
     def add(self, metrics: Metrics) -> None:
-        self.names = list(metrics)
-        values = torch.stack([value.float() for value in metrics.values()])
-        self.sums = values if self.sums is None else self.sums + values
-        self.count += 1
+        """Take in one step's; what comes of a step that changed nothing is not counted."""
+        sound = metrics[SOUND]
+        self.names = [name for name in metrics if name != SOUND]
+        values = torch.stack([metrics[name].float() for name in self.names])
+        if self.sums is None:
+            self.sums = torch.zeros_like(values)
+            self.counts = values.new_zeros(3)  # sound steps, skipped steps, the streak
+            self.finite = torch.ones_like(values)
+        self.sums += torch.where(sound > 0, values, 0.0)
+        skipped = 1 - sound
+        self.counts[:2] += torch.stack([sound, skipped])
+        self.counts[2] = (self.counts[2] + 1) * skipped
+        self.finite = torch.where(self.counts[2] == 1, values.isfinite().float(), self.finite)
 
-    def fetch(self, mean_over_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """The means since the last fetch, over steps and processes; waits for the device."""
+    def fetch(self, mean_over_ranks: Callable[[Tensor], Tensor]) -> Reading:
+        """What came since the last fetch, over steps and processes; waits for the device."""
         assert self.sums is not None
-        means = mean_over_ranks(self.sums / self.count).tolist()
-        self.sums, self.count = None, 0
-        return dict(zip(self.names, means, strict=True))
+        everything = mean_over_ranks(torch.cat([self.sums, self.counts, self.finite]))
+        sums, counts, finite = everything.split([len(self.names), 3, len(self.names)])
+        sound, skipped, streak = counts.tolist()
+        # No sound step, no mean.
+        means = (sums / sound).tolist() if sound else [math.nan] * len(self.names)
+        broken = [
+            name
+            for name, share in zip(self.names, finite.tolist(), strict=True)
+            if name in LOSSES and share < 1
+        ]
+        self.sums.zero_()
+        self.counts[:2] = 0
+        return Reading(
+            dict(zip(self.names, means, strict=True)),
+            round(skipped),
+            round(streak),
+            broken[0] if broken and streak else None,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """What `fetch` depends on; nothing before the first step."""
+        if self.sums is None:
+            return {}
+        return {"sums": self.sums, "counts": self.counts, "finite": self.finite}
+
+    def load_state(self, names: Sequence[str], state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`'s value, for the metrics `names`."""
+        self.names = list(names)
+        self.sums, self.counts, self.finite = (state[n] for n in ("sums", "counts", "finite"))
+
+    def in_trouble(self) -> bool:
+        """Whether the last step changed nothing; waits for the device."""
+        return self.sums is not None and bool(self.counts[2] > 0)
 
 
 class Clock:

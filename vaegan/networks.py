@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # SyncBatchNorm too
 
 from vaegan.config import DataConfig, ModelName, NetworkConfig, Norm
 
@@ -210,7 +211,7 @@ def _norm(norm: Norm, width: int, network: NetworkConfig, *, spatial: bool) -> S
 
 def _in_parts(layer: nn.Module, h: Tensor, parts: int) -> Tensor:
     """`layer(h)`, where batch norm meets each of `parts` equal parts of the batch alone."""
-    if parts == 1 or not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+    if parts == 1 or not isinstance(layer, _BatchNorm):
         return layer(h)
     return torch.cat([layer(part) for part in h.chunk(parts)])
 

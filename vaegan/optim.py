@@ -116,6 +116,40 @@ def equilibrium_gate(real: Tensor, fake: Tensor, config: ObjectiveConfig) -> dic
     }
 
 
+def step_on_host(optimizer: Optimizer, gate: Mapping[str, Tensor], sound: Tensor) -> None:
+    """Step the groups whose gate is not False, and none where `sound` is False.
+
+    For optimisers on the CPU, where asking costs nothing.
+    """
+    if not sound:
+        return
+    resting = [
+        parameter
+        for group in _unwrapped(optimizer).param_groups
+        if not gate.get(group["name"], True)
+        for parameter in group["params"]
+    ]
+    gradients = [parameter.grad for parameter in resting]
+    for parameter in resting:
+        parameter.grad = None  # torch's own way of leaving a parameter alone
+    optimizer.step()
+    for parameter, gradient in zip(resting, gradients, strict=True):
+        parameter.grad = gradient
+
+
+def step_on_device(optimizer: Optimizer, gate: Mapping[str, Tensor], sound: Tensor) -> None:
+    """The same without asking the device."""
+    inner = _unwrapped(optimizer)
+    if gate or not isinstance(inner, torch.optim.Adam):
+        names = [group["name"] for group in inner.param_groups]
+        gated_step(optimizer, {name: gate.get(name, sound) & sound for name in names})
+    else:
+        # What torch's own loss scaling tells a fused Adam, which then leaves everything as it is.
+        vars(inner)["found_inf"] = (~sound).float()
+        optimizer.step()
+        del vars(inner)["found_inf"]
+
+
 @torch.no_grad()
 def gated_step(optimizer: Optimizer, gate: Mapping[str, Tensor]) -> None:
     """Step every group, then put back those whose gate is False, with their running averages.

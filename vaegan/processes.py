@@ -16,8 +16,12 @@ ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Accelerator:
     """The devices and processes that the launcher names, in the precision that is asked for.
 
-    Raises `UserError` where the device cannot compute in that precision.
+    Raises `UserError` where the device cannot compute in that precision, or where the processes
+    that were started did not find each other.
     """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    # Without an accelerator and unless told so, accelerate would let each of them train alone.
+    cpu = cpu or (started > 1 and not torch.accelerator.is_available())
     cuda = torch.cuda.is_available() and not cpu and not told_to_use_the_cpu()
     chosen = choose_precision(precision, cuda=cuda)
     if not cuda:
@@ -37,6 +41,12 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
     except ValueError as error:  # a precision, say, that the device does not have
         reason = " ".join(str(error).split())
         raise UserError(f"accelerate cannot start as it was told: {reason}") from None
+    if accelerator.num_processes != started:
+        raise UserError(
+            f"WORLD_SIZE says that {started} processes were started, but this one has found "
+            f"{accelerator.num_processes} on {accelerator.device}, and each would train alone: "
+            "start them with accelerate launch or torchrun on GPUs or CPUs, or unset WORLD_SIZE."
+        )
     if accelerator.device.type == "cpu" and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         # Launchers set one thread where nobody asked for a number: meant for data loading beside
         # GPUs, and most of the machine idle where the CPU itself trains.

@@ -18,15 +18,15 @@ from vaegan.measures import Meter
 def gather_own_state(learner: Learner, meter: Meter, accelerator: Accelerator) -> dict[str, Any]:
     """Every process's buffers and sums, on the host; all processes call it.
 
-    `buffers` by name, each [P,...] for P processes; `sums` [P,N] of the metrics `names` over
-    `count` steps.
+    `buffers` by name, each [P,...] for P processes; `meter` likewise, for the metrics `names`.
     """
-    own = _buffers(learner)
-    if meter.sums is not None:
-        own["sums"] = meter.sums
-    everyone = _gather(own, accelerator)
-    sums = everyone.pop("sums", None)
-    return {"buffers": everyone, "sums": sums, "names": meter.names, "count": meter.count}
+    buffers, sums = _buffers(learner), meter.state()
+    everyone = _gather({**buffers, **sums}, accelerator)
+    return {
+        "buffers": {name: everyone[name] for name in buffers},
+        "meter": {name: everyone[name] for name in sums},
+        "names": meter.names,
+    }
 
 
 def take_own_state(
@@ -42,9 +42,9 @@ def take_own_state(
 
     for name, buffer in _buffers(learner).items():
         buffer.copy_(mine(state["buffers"][name]))
-    if state["sums"] is not None:
-        meter.names, meter.count = list(state["names"]), int(state["count"])
-        meter.sums = mine(state["sums"]).to(learner.device)
+    if state["meter"]:
+        sums = {name: mine(value).to(learner.device) for name, value in state["meter"].items()}
+        meter.load_state(state["names"], sums)
 
 
 def _buffers(learner: Learner) -> dict[str, Tensor]:

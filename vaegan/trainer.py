@@ -1,12 +1,13 @@
 """The loop: fetch a batch, take a step, and every so often log, draw and save. No maths here."""
 
 import math
+import signal
 import sys
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import accelerate
 import torch
@@ -26,9 +27,10 @@ from vaegan.checkpoint import (
 from vaegan.config import Config
 from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
 from vaegan.data.images import to_network_range
-from vaegan.errors import RunCompleteError, UserError
+from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
+from vaegan.interruption import Interruption
 from vaegan.learner import Learner, check_compile
-from vaegan.measures import Clock, Meter, peak_memory_mib
+from vaegan.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib
 from vaegan.metrics_file import MetricsFile
 from vaegan.networks import count_parameters
 from vaegan.partition import Partition
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
 
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
 _RESUMABLE_FILE, _INFERENCE_FILE = "The resumable checkpoint", "ckpt.pt"
-LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
 
 
 def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
@@ -92,6 +93,12 @@ def load_preview(config: Config, source: ImageSource, needed: bool) -> Tensor | 
 def total_steps(config: Config, images: int, global_batch: int) -> int:
     """How many steps the run has: `max_steps`, or what `epochs` of the training set come to."""
     return config.run.max_steps or math.ceil(config.run.epochs * images / global_batch)
+
+
+def _of(reading: Reading) -> str:
+    if reading.first_broken is None:
+        return ""
+    return f" ({reading.first_broken} was the first loss that was not)"
 
 
 def choose_partition(
@@ -142,11 +149,7 @@ class Trainer:
         partition = choose_partition(config, accelerator, checkpoint)
         self.global_batch = partition.global_batch
         self.stop = total_steps(config, len(source), self.global_batch)
-        # Fixed from the start, so that the run means the same on other processes, and a longer
-        # run resumed later keeps its learning rates.
-        config = config.replace(global_batch_size=self.global_batch)
-        if config.optim.lr_schedule != "constant" and not config.optim.lr_decay_steps:
-            config = config.replace(lr_decay_steps=self.stop)
+        config = config.settled(global_batch=self.global_batch, steps=self.stop)
         self.config = config
 
         self.start = 0
@@ -174,7 +177,6 @@ class Trainer:
         )
         self.schedule = SaveSchedule(run, accelerator)
         self.made_by = made_by(config, accelerator, len(source))
-        self.saved: int | None = None  # the last step that was saved
         self.saving: Future[None] | None = None
         if self.main:
             folder.create(config, self._environment(source))
@@ -189,7 +191,8 @@ class Trainer:
             where = f"step {self.start:,}" if checkpoint else "the beginning: it had no checkpoint"
             say(f"Resuming {folder.root} at {where}.")
         if checkpoint is not None and "made_by" in checkpoint:
-            batch_norm = "batch" in (config.network.norm, config.network.discriminator_norm)
+            norms = (config.network.norm, config.network.discriminator_norm)
+            batch_norm = "batch" in norms and not config.run.sync_batchnorm
             if line := no_longer_exact(checkpoint["made_by"], self.made_by, batch_norm=batch_norm):
                 say(line)
 
@@ -204,7 +207,7 @@ class Trainer:
             self.evaluation.start(averaged, self.folder.best_file, self.start)
         self.clock = Clock(self.start, self.global_batch)
         profiler = self.profiler
-        with self._progress_bar() as bar:
+        with self._progress_bar() as bar, Interruption(self.accelerator) as interruption:
             for step, batch in enumerate(batches, self.start + 1):
                 self.meter.add(self.learner.step(batch.images, self.noise(step - 1), step - 1))
                 if profiler is not None:
@@ -219,11 +222,16 @@ class Trainer:
                 if run.eval_every and (step % run.eval_every == 0 or last):
                     with self.clock.paused():
                         self._evaluate(step)
-                if self.schedule.due(step) or last:
+                told = None if last else interruption.after_step(step)
+                if self.schedule.due(step) or last or told:
                     with self.clock.paused():
-                        self._save(step)
+                        saved = self._save(step)
+                    if told:
+                        self._leave(told, step, saved=saved)
         if self.start == self.stop:  # stopped in the middle of the last step's files
             self._draw(self.stop)
+            if self.main:
+                self.writer.submit(self.folder.store.drop_old, self.stop, run.keep_last)
             self._save_for_inference(self.stop, on_host(self.learner.inference_state()))
         self._close()
         self.say(
@@ -235,22 +243,28 @@ class Trainer:
 
     def _log(self, step: int, bar: "tqdm[Any]") -> None:
         """Fetch the means since the last time; the only place where the host waits."""
-        means = self.meter.fetch(self.learner.mean_over_ranks)
-        rate = self.clock.images_per_second(step)
+        reading = self.meter.fetch(self.learner.mean_over_ranks)
+        means, rate = reading.means, self.clock.images_per_second(step)
         if not self.main:
-            self._stop_unless_finite(means, step)
+            self._stop_if_broken(reading, step)
             return
         rates = {f"lr/{name}": value for name, value in self.learner.learning_rates.items()}
         values = {
             **means,
             **rates,
+            "step/skipped": float(reading.skipped),
             "speed/images_per_s": rate,
             "memory/peak_mib": peak_memory_mib(self.device),
         }
         self._record(values, step)
         losses = [f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES if k in means]
         bar.set_postfix_str(" ".join(losses))
-        self._stop_unless_finite(means, step)
+        if reading.skipped:
+            self.say(
+                f"{reading.skipped} of the last steps up to {step:,} had gradients that were not "
+                f"finite{_of(reading)} and changed nothing."
+            )
+        self._stop_if_broken(reading, step)
 
     def _record(self, values: dict[str, float], step: int) -> None:
         """A line of `metrics.jsonl`, and the same to the tracker."""
@@ -273,13 +287,17 @@ class Trainer:
             best["evaluation"] = self.evaluation.record
             self.writer.submit(write_file, self.folder.best_file, INFERENCE_FORMAT, best)
 
-    def _stop_unless_finite(self, means: dict[str, float], step: int) -> None:
-        broken = [name for name in LOSSES if not math.isfinite(means.get(name, 0.0))]
-        if broken:
-            raise UserError(
-                f"{broken[0]} is no longer finite at step {step}: the last checkpoint in "
-                f"{self.folder.checkpoints} is from before; lower --lr or set --clip-grad-norm."
-            )
+    def _stop_if_broken(self, reading: Reading, step: int) -> None:
+        # At the end of the run one is enough: its last weights are not known to be good.
+        enough = 1 if step == self.stop else self.config.run.max_skipped_steps
+        if reading.streak < enough:
+            return
+        raise UserError(
+            f"The last {reading.streak} steps up to {step:,} had gradients that were not finite"
+            f"{_of(reading)}, and changed nothing: go on from the last checkpoint in "
+            f"{self.folder.checkpoints} with --precision fp32, or begin anew with a lower --lr or "
+            "with --clip-grad-norm."
+        )
 
     def _draw(self, step: int) -> None:
         """The same noise and the same images, through the averaged weights."""
@@ -299,14 +317,21 @@ class Trainer:
         for name, grid in grids.items():
             self.writer.submit(save_png, self.folder.root / name / f"step-{step:08d}.png", grid)
 
-    def _save(self, step: int) -> None:
-        """Copy the state, then write it while training goes on; all processes call it."""
-        if step == self.saved:
-            return
-        self.saved = step
+    def _leave(self, told: signal.Signals, step: int, *, saved: bool) -> NoReturn:
+        """End the run here, with everything written."""
+        self._close()
+        raise InterruptedRunError(told, step, saved=saved)
+
+    def _save(self, step: int) -> bool:
+        """Copy the state, then write it while training goes on; all processes call it.
+
+        Not where the last steps changed nothing: what led there is not worth going on from.
+        """
+        if self.meter.in_trouble():
+            return False
         own = gather_own_state(self.learner, self.meter, self.accelerator)
         if not self.main:
-            return
+            return True
         if self.saving is not None:
             wait([self.saving])  # one copy at a time, however slow the disk
         resumable = {
@@ -323,6 +348,7 @@ class Trainer:
             self.folder.store.write, step, resumable, keep_last, what=_RESUMABLE_FILE
         )
         self._save_for_inference(step, weights)
+        return True
 
     def _save_for_inference(self, step: int, weights: dict[str, Any]) -> None:
         """`ckpt.pt` last of all: where it is of the last step, nothing else is missing."""

@@ -61,8 +61,11 @@ def _row(name: str, value: float, spread: float | None = None) -> str:
     return f"  {name:<{WIDTH}}{value:>12.5g}" + ("" if spread is None else f" +- {spread:.3g}")
 
 
-def check_writable(path: Path) -> None:
-    """`UserError` where writing `path` would lose something, or is not possible."""
+def check_writable(path: Path, format_name: str = FORMAT) -> None:
+    """`UserError` where writing `path` would lose something, or is not possible.
+
+    What is there already may be an earlier record of the same `format`.
+    """
     if not path.parent.is_dir():
         raise UserError(f"--json {path} is in no folder that exists: make {path.parent} first.")
     if not path.exists():
@@ -71,7 +74,7 @@ def check_writable(path: Path) -> None:
         held = json.loads(path.read_text())
     except (OSError, ValueError):
         held = None
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
+    if not isinstance(held, dict) or held.get("format") != format_name:
         raise UserError(
             f"--json {path} exists and is no result of this command: choose another name."
         )

@@ -1,0 +1,77 @@
+"""Where the calculator's step time comes from: this device, or a benchmark measured before."""
+
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks.results import read_results
+from vaegan.config import Config, Precision
+from vaegan.errors import UserError
+from vaegan.learner import Learner
+from vaegan.processes import build_accelerator
+from vaegan.update import Noise
+
+WARM_UP, ROUNDS = 3, 9
+STEPS = ("training step", "step: ours")  # what benchmarks/ call the whole step of Learner
+_NAMES = ("recipe", "shape", "batch", "precision")
+
+
+def shape(config: Config) -> str:
+    """Size and channels as benchmarks/ write them."""
+    return f"{config.data.image_size}x{config.data.image_size}x{config.data.channels}"
+
+
+def measure(config: Config, precision: Precision) -> tuple[float, str]:
+    """Median seconds of the step that the trainer runs, and where it was measured."""
+    if config.run.batch_size < 2:
+        raise UserError(
+            "--measure cannot time updates of one image, of which batch norm has no statistics: "
+            "give 2 images or more to every GPU."
+        )
+    accelerator = build_accelerator(precision)
+    if accelerator.num_processes > 1:
+        raise UserError("--measure times one process: start it with python, not with a launcher.")
+    learner = Learner(config, accelerator)
+    data, batch, device = config.data, config.run.batch_size, learner.device
+    x = torch.rand(batch, data.channels, data.image_size, data.image_size, device=device) * 2 - 1
+    noise = Noise(*torch.randn(2, batch, config.network.latent_size, device=device))
+    durations = []
+    for step in range(WARM_UP + ROUNDS):
+        start = time.perf_counter()
+        learner.step(x, noise, step)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        durations.append(time.perf_counter() - start)
+    cuda = device.type == "cuda"
+    name = (
+        torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU thread(s)"
+    )
+    used = str(accelerator.mixed_precision).replace("no", "fp32")
+    return median(durations[WARM_UP:]), f"measured on {name}, {used}, median of {ROUNDS}"
+
+
+def from_benchmark(path: Path, config: Config, precision: Precision) -> tuple[float, str]:
+    """The same from the JSON of `pytest benchmarks/`; `UserError` where it has no such step."""
+    results = read_results(path)
+    steps = [row for row in results.rows if row["what"] in STEPS and row["mode"] == "eager"]
+    if config.model != "vaegan":
+        raise UserError(f"{path} holds steps of vaegan alone: give --step-ms for {config.model}.")
+    wanted = {"recipe": config.recipe, "shape": shape(config), "batch": config.run.batch_size}
+    if precision != "auto":
+        wanted["precision"] = precision
+    found = [row for row in steps if all(row[name] == value for name, value in wanted.items())]
+    if not found:
+        held = {", ".join(f"{name} {row[name]}" for name in _NAMES) for row in steps}
+        asked = ", ".join(f"{name} {value}" for name, value in wanted.items())
+        raise UserError(
+            f"{path} holds no training step with {asked}, but "
+            f"{' and '.join(sorted(held)) or 'none at all'}: give the options of one of them, "
+            "another file, --step-ms or --measure."
+        )
+    best = min(found, key=lambda row: row.median)
+    return best.median, (
+        f"{best['precision']} on {best['device']}, median of {best.rounds}, {path.name} "
+        f"of {results.date}"
+    )

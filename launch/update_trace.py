@@ -1,0 +1,95 @@
+"""What one update hands to the network, and when: found by running it, without memory or weights.
+
+The update of vaegan.update is run on torch's meta device, which knows shapes only, while its
+matrix arithmetic is counted. Each gradient is noted at the moment at which
+DistributedDataParallel would see it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.counting import WorkCounter
+from vaegan.baselines import UPDATES
+from vaegan.config import Config
+from vaegan.networks import build_networks
+from vaegan.update import Noise
+
+GRADIENT_BYTES = 4  # float32 in every precision: weights and their gradients are never cast
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """One parameter's gradient. `ready` and `waited_for` are shares of the update's arithmetic:
+    when it is there, and when its backward pass ends and DDP waits for the average."""
+
+    network: str
+    size_bytes: int
+    ready: float
+    waited_for: float
+
+
+@dataclass(frozen=True)
+class UpdateTrace:
+    """`gradients` in the order in which they become ready; `parameters` by network;
+    `small_reductions`: averages of a few numbers, for which the update waits."""
+
+    gradients: list[Gradient]
+    parameters: dict[str, int]
+    small_reductions: int
+
+    @property
+    def gradient_bytes(self) -> int:
+        return sum(gradient.size_bytes for gradient in self.gradients)
+
+
+def trace_update(config: Config) -> UpdateTrace:
+    """Run the update of `config` once on shapes alone."""
+    data, network, batch = config.data, config.network, 2
+    with torch.device("meta"):
+        networks = build_networks(data, network, config.model)
+        x = torch.empty(batch, data.channels, data.image_size, data.image_size)
+        noise = Noise(*torch.empty(2, batch, network.latent_size))
+    small = 0
+    seen: list[tuple[str, int, int]] = []
+    ends: list[int] = []
+
+    def mean_over_ranks(value: Tensor) -> Tensor:
+        nonlocal small
+        small += 1
+        return value
+
+    def end_of_backward() -> None:
+        ends.extend([counter.flop] * (len(seen) - len(ends)))
+
+    def note(name: str) -> Any:
+        def hook(parameter: Tensor) -> None:
+            if len(seen) == len(ends):  # the first of this backward pass, as in DDP
+                torch.autograd.Variable._execution_engine.queue_callback(end_of_backward)
+            seen.append((name, parameter.numel() * GRADIENT_BYTES, counter.flop))
+
+        return hook
+
+    update = UPDATES[config.model](
+        networks,
+        config.objective,
+        joint=config.run.discriminator_passes == "joint",
+        mean_over_ranks=mean_over_ranks,
+    )
+    for name, parameters in update.parameters.items():
+        for parameter in parameters:
+            parameter.register_post_accumulate_grad_hook(note(name))
+    with WorkCounter() as counter:
+        update(x, noise)
+    if config.objective.gate and config.model in ("vaegan", "gan"):
+        small += 1
+    return UpdateTrace(
+        [
+            Gradient(name, size, ready / counter.flop, end / counter.flop)
+            for (name, size, ready), end in zip(seen, ends, strict=True)
+        ],
+        {name: sum(p.numel() for p in ps) for name, ps in update.parameters.items()},
+        small,
+    )

@@ -1,0 +1,84 @@
+"""docs/scaling.md: its commands can be copied, its numbers are those of the commands above them."""
+
+import functools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch.distributed.run as torchrun
+from accelerate.commands.launch import launch_command_parser
+
+from launch import scaling
+from launch.update_trace import trace_update
+from tests.commands import ROOT
+from vaegan.cli import Command, parse
+from vaegan.config import SETTINGS
+from vaegan.recipes import recipe_config
+
+PAGE = (ROOT / "docs/scaling.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, flags=re.DOTALL)
+COMMANDS = [line for block, _ in BLOCKS for line in block.splitlines()]
+TRAININGS = [c for c in COMMANDS if "launch/train.py" in c or "slurm.sh" in c]
+CALCULATIONS = [(block.strip(), text) for block, text in BLOCKS if "scaling.py" in block]
+
+traced = functools.cache(trace_update)
+
+
+def test_every_command_is_held_to_something() -> None:
+    signal = 'scancel --signal=USR1 "$SLURM_JOB_ID"'
+    assert set(COMMANDS) == {*TRAININGS, *(c for c, _ in CALCULATIONS), signal}
+    configs = {path.stem for path in (ROOT / "launch/configs").iterdir()}
+    assert configs <= set(re.findall(r"(\w+)\.yaml", PAGE)), "a config is nowhere spoken of"
+
+
+@pytest.mark.parametrize("command", TRAININGS)
+def test_training_command_is_understood_by_its_launcher_and_by_the_trainer(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, *words = shlex.split(command)
+    if launcher == "sbatch":
+        script, *options = words
+        assert (ROOT / script).exists()
+    elif launcher == "torchrun":
+        started = torchrun.get_args_parser().parse_args(words)
+        script, options = started.training_script, started.training_script_args
+    else:
+        started = launch_command_parser().parse_args(words[1:])
+        script, options = started.training_script, started.training_script_args
+        if started.config_file is not None:
+            assert (ROOT / started.config_file).exists()
+    assert script in ("launch/train.py", "launch/slurm.sh")
+    monkeypatch.chdir(tmp_path)
+    known = {*SETTINGS, *vars(Command())}
+    given = {w[2:].replace("-", "_") for w in options if w.startswith("--")}
+    if given - known:
+        pytest.skip(f"the trainer does not have {given - known} yet")
+    parse(options)
+
+
+@pytest.mark.parametrize(("command", "shown"), CALCULATIONS)
+def test_numbers_are_those_of_the_command_above_them(
+    command: str,
+    shown: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(scaling, "trace_update", traced)
+    monkeypatch.setattr(scaling, "measure", lambda config, precision: (0.04, "not measured"))
+    _, script, *words = shlex.split(command.replace("benchmarks/", f"{ROOT}/benchmarks/"))
+    assert script == "launch/scaling.py"
+    assert scaling.main(words) == 0
+    assert set(shown.splitlines()) <= set(capsys.readouterr().out.splitlines())
+    assert shown or "--measure" in command
+
+
+@pytest.mark.parametrize("recipe", ["default", "larsen2016", "seed"])
+def test_bytes_are_those_of_the_recipes(recipe: str) -> None:
+    trace = traced(recipe_config(recipe, "folder", image_size=64))  # type: ignore[arg-type]
+    millions = ", ".join(f"{count / 1e6:.1f}" for count in trace.parameters.values())
+    size = trace.gradient_bytes / 1e6
+    sent = f"{2 * 7 / 8 * size:.1f}, {2 * 511 / 512 * size:.1f} MB"
+    assert f"| `{recipe}` | {millions} | {size:.1f} MB | {sent} |" in PAGE

@@ -1,0 +1,86 @@
+"""Signals that end a run early: the step is finished, the run saved, and the process left.
+
+Processes of one run may be told at different moments, or only one of them, and all have to stop
+after the same step, or those that go on would wait for the others' gradients for ever. Whoever is
+told first writes down the step to stop after in the store that the processes met at, and all look
+there after each step. That sends no tensor and does not wait for the device.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+# The host queues steps ahead of a GPU; by this many at most, so that a step agreed on is ahead of
+# all processes: of one that has queued a step, the others have at least begun the one this many
+# before, and looked at the store before that.
+MOST_AHEAD = 2
+MARGIN = MOST_AHEAD + 2
+# Launchers pass a signal on that the processes were sent already: only a later one is meant.
+IMPATIENT_AFTER = 2.0  # seconds
+KEY = "vaegan/stop-after-step"
+
+
+class Interruption:
+    """Listens while it is open. All processes ask `after_step` after every step."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.device = accelerator.device
+        self.told: signal.Signals | None = None
+        self.store: Any = None
+        if accelerator.num_processes > 1:
+            # The one under the process group; torch has no public name for it.
+            store = torch.distributed.distributed_c10d._get_default_store()
+            generation = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            self.store = torch.distributed.PrefixStore(f"vaegan/{generation}", store)
+        self.before: dict[signal.Signals, Any] = {}
+        self.queued: deque[torch.cuda.Event] = deque()
+
+    def __enter__(self) -> "Interruption":
+        self.before = {}
+        # Python tells its main thread alone; who trains in another looks after itself.
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._hear) for number in STOPPING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def after_step(self, step: int) -> signal.Signals | None:
+        """The signal to stop for after `step`, the same on all processes; None to go on."""
+        if self.store is None:
+            return self.told
+        self._let_the_device_catch_up()
+        if self.told is not None:
+            # The first to write is the one that counts.
+            self.store.compare_set(KEY, "", f"{step + MARGIN} {int(self.told)}")
+        if not self.store.check([KEY]):
+            return None
+        last, number = self.store.get(KEY).decode().split()
+        return signal.Signals(int(number)) if step >= int(last) else None
+
+    def _let_the_device_catch_up(self) -> None:
+        if self.device.type != "cuda":
+            return
+        event = torch.cuda.Event()
+        event.record()
+        self.queued.append(event)
+        if len(self.queued) > MOST_AHEAD:
+            self.queued.popleft().synchronize()
+
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.told is None:
+            self.told, self.since = signal.Signals(number), now
+        elif now - self.since > IMPATIENT_AFTER:  # who asks twice does not want to wait
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
