@@ -28,6 +28,7 @@ from vaegan.config import Config
 from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
 from vaegan.data.images import to_network_range
 from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
+from vaegan.failures import failures_explained
 from vaegan.interruption import Interruption
 from vaegan.learner import Learner, check_compile
 from vaegan.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib
@@ -76,7 +77,10 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
         if evaluation is not None:
             evaluation.choose_images(source)
     try:
-        Trainer(config, folder, accelerator, source, preview, evaluation, say, resume=resume).fit()
+        with failures_explained(accelerator):
+            Trainer(
+                config, folder, accelerator, source, preview, evaluation, say, resume=resume
+            ).fit()
     finally:
         accelerator.end_training()
 

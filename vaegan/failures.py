@@ -1,0 +1,48 @@
+"""Ends of a run that are nobody's mistake in the code, said as what they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+
+from vaegan.errors import UserError
+
+# What gloo and NCCL say when another process has gone. Neither has an exception of its own for it.
+_GONE = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "connection refused",
+    "broken pipe",
+    "socket timeout",
+    "timed out waiting",
+    "remote process exited",
+    "nccl communicator was aborted",
+)
+
+
+@contextmanager
+def failures_explained(accelerator: Accelerator) -> Iterator[None]:
+    """Raise `UserError` for memory that runs out on a GPU, and for other processes that are gone.
+
+    Processes that train together end together: one that is left waits for the others' gradients,
+    finds their connections closed, and says so.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"The memory of {accelerator.device} is not enough ({str(error).split('.')[0]}): raise "
+            "--accumulate, which needs less of it for the same gradients, or lower --batch-size, "
+            "choose --precision bf16, or add --placement host for a large data set."
+        ) from None
+    except RuntimeError as error:
+        said = str(error).lower()
+        if accelerator.num_processes == 1 or not any(words in said for words in _GONE):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"Process {accelerator.process_index} of {accelerator.num_processes} has lost another "
+            f"one, which has ended and says why itself ({reason}): start all again with --resume "
+            "to go on from the last checkpoint."
+        ) from None
