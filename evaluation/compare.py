@@ -32,7 +32,7 @@ from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
-from vaegan.run_folder import write_text
+from vaegan.whole_files import write_text
 
 SEEDS = [0, 1, 2]
 PICTURES_AND_TABLES = ("comparison.md", "comparison.png", "contact-sheet.png")

@@ -16,7 +16,8 @@ from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.protocol import RealImages
 from vaegan.metrics.record import FORMAT, Weights, evaluate_checkpoint
 from vaegan.model import VAEGAN
-from vaegan.run_folder import RunFolder, write_text
+from vaegan.run_folder import RunFolder
+from vaegan.whole_files import write_text
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from vaegan.cli import MAY_CHANGE, parse
 from vaegan.config import Config, ModelName
 from vaegan.errors import UserError
 from vaegan.metrics.record import hardware, versions
-from vaegan.run_folder import RunFolder, write_text
+from vaegan.run_folder import RunFolder
+from vaegan.whole_files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 # A GAN comes before the VAE that takes its discriminator.

@@ -31,7 +31,7 @@ from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
-from vaegan.run_folder import write_text
+from vaegan.whole_files import write_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

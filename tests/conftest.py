@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.commands import ROOT, Command, Result, run_command
+from tests.forked import Forked
 from tests.tiny import TINY_OPTIONS
 
 
@@ -43,6 +44,14 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = run_command([*script, "--max-steps", "2", "--output-dir", "out"], where)
     assert result.returncode == 0, result.stderr[-3000:]
     return where
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    """Training commands as forks of one process that has imported everything."""
+    server = Forked()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ def test_the_run_folder_holds_what_is_promised(finished: Path) -> None:
     assert config["run"]["max_steps"] == 40
     assert config["environment"]["torch"] == torch.__version__
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [
+        "manifest.json",
         "step-00000030.pt",
         "step-00000040.pt",
     ], "the newest two"

@@ -4,6 +4,7 @@ import json
 import struct
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -100,6 +101,45 @@ def test_tensorboard_records_numbers_and_pictures(tmp_path: Path) -> None:
     [point] = events.Scalars("loss/prior")
     assert (point.step, point.value) == (7, 3.5)
     assert events.Images("samples")[0].step == 7
+
+
+def test_a_resumed_run_goes_on_in_the_same_tensorboard_without_what_was_lost(
+    tmp_path: Path,
+) -> None:
+    """Killed at step 8, with a checkpoint of step 4: steps 5 to 8 come again, and once."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = tiny_config(tracker="tensorboard")
+    for resumed_at, steps in ((None, range(0, 9, 2)), (4, range(6, 11, 2))):
+        tracker = build_tracker(config, tmp_path, print, resumed_at)
+        for step in steps:
+            tracker.log({"loss/prior": float(step + 100 * (resumed_at or 0))}, step, step)
+        tracker.finish()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    points = [(point.step, point.value) for point in events.Scalars("loss/prior")]
+    assert points == [(0, 0), (2, 2), (4, 4), (6, 406), (8, 408), (10, 410)]
+
+
+@pytest.mark.parametrize(("mode", "resume"), [("online", "allow"), ("offline", None)])
+def test_a_resumed_run_goes_on_under_its_own_id_in_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, resume: str | None
+) -> None:
+    """Offline, equal ids are what `wandb sync` makes one run of."""
+    asked: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> MagicMock:
+        asked.append(options)
+        return MagicMock()
+
+    monkeypatch.setattr("wandb.init", init)
+    monkeypatch.setenv("WANDB_MODE", mode)
+    for resumed_at in (None, 4):
+        tracker = build_tracker(tiny_config(tracker="wandb"), tmp_path, print, resumed_at)
+        assert isinstance(tracker, Guarded)
+    first, second = asked
+    assert first["id"] == second["id"]
+    assert (first["resume"], second["resume"]) == (None, resume)
 
 
 class Failing(NoTracker):

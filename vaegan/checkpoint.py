@@ -1,14 +1,14 @@
 """Files that hold weights: written whole or not at all, read without executing anything."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from vaegan.errors import UserError
+from vaegan.whole_files import DigestedFile, whole_file
 
 INFERENCE_FORMAT = "vaegan-inference"
 RESUME_FORMAT = "vaegan-resume"
@@ -22,23 +22,25 @@ _KEYS = {
         *("networks", "ema", "optimizer", "balance", "scaler"),
     },
 }
-# What it may hold besides: what a run's best.pt was chosen by.
-_MAY_HOLD = {INFERENCE_FORMAT: {"evaluation"}, RESUME_FORMAT: set[str]()}
+# What it may hold besides: what a run's best.pt was chosen by; what each process had for itself.
+_MAY_HOLD = {INFERENCE_FORMAT: {"evaluation"}, RESUME_FORMAT: {"made_by", "own"}}
 
 
-def write_file(path: Path, format_name: str, content: Mapping[str, Any]) -> None:
+def write_file(
+    path: Path,
+    format_name: str,
+    content: Mapping[str, Any],
+    before_rename: Callable[[DigestedFile], None] | None = None,
+) -> None:
     """Write a checkpoint under a temporary name, flush it to the disk, then rename it.
 
-    Whatever happens in between, `path` holds the old file or the new one, whole.
+    Whatever happens in between, `path` holds the old file or the new one, whole; `before_rename`
+    is told the new one's digest. Raises `OSError` where there is no room or no permission.
     """
     odd = _KEYS[format_name] ^ (content.keys() - _MAY_HOLD[format_name])
     assert not odd, odd
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        torch.save({"format": format_name, "version": VERSION, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with whole_file(path, before_rename) as file:
+        torch.save({"format": format_name, "version": VERSION, **content}, cast(IO[bytes], file))
 
 
 def read_file(path: Path, format_name: str) -> dict[str, Any]:

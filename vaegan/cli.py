@@ -12,14 +12,14 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, get_args
 
 import tyro
 
 from vaegan.config import Config, DatasetName, ModelName, RecipeName
-from vaegan.errors import InterruptedRunError, UserError
+from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
 from vaegan.recipes import recipe_config
 from vaegan.run_folder import RunFolder, read_config
 
@@ -59,6 +59,9 @@ class Command:
     settings: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
     resume: bool = False
     """Go on with the run in the output folder, with its own settings."""
+    auto_resume: bool = False
+    """Go on with the run in the output folder if there is one, of these settings, else start it:
+    for jobs that are requeued or restarted."""
     config: Path | None = None
     """Take the settings of a run's config.json, instead of a recipe's."""
     dry_run: bool = False
@@ -96,6 +99,9 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
     resume, config_file = "--resume" in arguments, _given(arguments, "config")
     if resume and config_file is not None:
         raise UserError("--resume and --config are both given: a resumed run keeps its config.")
+    auto_resume = "--auto-resume" in arguments
+    if resume and auto_resume:
+        raise UserError("--resume and --auto-resume are both given: give one of the two.")
     stored = None
     if resume:
         stored = RunFolder(Path(_output_dir(arguments)).expanduser()).read_config()
@@ -133,9 +139,18 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
     _refuse_without_effect(arguments, settings)
     if not settings.run.output_dir:
         settings = settings.replace(output_dir=_default_folder(settings))
+    folder = RunFolder(Path(settings.run.output_dir).expanduser())
+    if auto_resume and folder.config_file.exists():
+        stored, resume = folder.read_config(), True
+        # What the start of the run fixed, where the command leaves it open as it did then.
+        run = settings.run
+        if not settings.optim.lr_decay_steps:
+            settings = settings.replace(lr_decay_steps=stored.optim.lr_decay_steps)
+        if not run.global_batch_size and run.batch_size == stored.run.batch_size:
+            settings = settings.replace(global_batch_size=stored.run.global_batch_size)
     if stored is not None:
         _refuse_changes(stored, settings)
-    return Command(settings=settings, resume=resume, config=command.config, dry_run=command.dry_run)
+    return replace(command, settings=settings, resume=resume)
 
 
 def _one_sentence(box: str) -> str:
@@ -174,7 +189,13 @@ def start(command: Command, folder: RunFolder) -> None:
         check_extractor(run.eval_extractor, None, "--eval-extractor")
     if not command.resume:
         folder.refuse_unless_free()
-    train(command.settings, folder, resume=command.resume)
+    try:
+        train(command.settings, folder, resume=command.resume)
+    except RunCompleteError as complete:
+        if not command.auto_resume:
+            raise
+        if os.environ.get("RANK", "0") == "0":
+            print(f"Nothing to do. {complete}", file=sys.stderr)
 
 
 def _recipe_default(arguments: Sequence[str]) -> Config:

@@ -7,6 +7,7 @@ Names are unique across the groups: on the command line `network.latent_size` is
 """
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -265,8 +266,9 @@ class RunConfig:
     """Steps between two lines of metrics; each line is the mean over the steps since the last."""
     sample_every: int = 500
     """Steps between two pictures of samples and reconstructions."""
-    checkpoint_every: int = 1000
-    """Steps between two resumable checkpoints; the last step always has one."""
+    checkpoint_every: int | str = 1000
+    """Steps between two resumable checkpoints, or minutes, as 10min, looked at whenever metrics
+    are logged; the last step always has one."""
     keep_last: int = 2
     """How many of the newest checkpoints are kept."""
     eval_every: int = 0
@@ -286,13 +288,19 @@ class RunConfig:
             "max_skipped_steps",
             "log_every",
             "sample_every",
-            "checkpoint_every",
             "keep_last",
         ):
             value = getattr(self, name)
             _check(value >= 1, _option(name), value, "1 or more")
         total = self.global_batch_size
         _check(total >= 0, "--global-batch-size", total, "1 or more, or 0 for --batch-size on each")
+        every, minutes = self.checkpoint_every, checkpoint_minutes(self.checkpoint_every)
+        _check(
+            minutes > 0 if minutes is not None else isinstance(every, int) and every >= 1,
+            "--checkpoint-every",
+            every,
+            "a number of steps, 1 or more, or of minutes, as 10min",
+        )
         _check(self.epochs > 0, "--epochs", self.epochs, "above 0")
         _check(self.eval_every >= 0, "--eval-every", self.eval_every, "0 or more")
         # Fewer have no third neighbour: vaegan.metrics.protocol.FEWEST.
@@ -405,6 +413,12 @@ class Config:
             cause = first.get("ctx", {}).get("error")
             what = str(cause) if isinstance(cause, UserError) else f"{where}: {first['msg']}"
             raise UserError(f"{origin} cannot be used: {what}") from None
+
+
+def checkpoint_minutes(every: int | str) -> float | None:
+    """The minutes that `checkpoint_every` names; None where it is not of that form."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)min", str(every))
+    return float(match[1]) if match else None
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class RunCompleteError(UserError):
+    """There is nothing left to train in the run that was to be resumed."""
+
+
 class InterruptedRunError(Exception):
     """A signal has ended the run before its last step, and it was left in order.
 

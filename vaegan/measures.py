@@ -4,7 +4,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -72,6 +72,17 @@ class Meter:
             round(streak),
             broken[0] if broken and streak else None,
         )
+
+    def state(self) -> dict[str, Tensor]:
+        """What `fetch` depends on; nothing before the first step."""
+        if self.sums is None:
+            return {}
+        return {"sums": self.sums, "counts": self.counts, "finite": self.finite}
+
+    def load_state(self, names: Sequence[str], state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`'s value, for the metrics `names`."""
+        self.names = list(names)
+        self.sums, self.counts, self.finite = (state[n] for n in ("sums", "counts", "finite"))
 
     def in_trouble(self) -> bool:
         """Whether the last step changed nothing; waits for the device."""

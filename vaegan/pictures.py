@@ -1,5 +1,6 @@
 """What a run draws: grids of images, curves of the losses, an animation of the training."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vaegan.data.images import to_uint8
+from vaegan.whole_files import whole_file
 
 GRID_COLUMNS = 8
 # An animation beyond this many frames is thinned out evenly.
@@ -38,9 +40,11 @@ def save_png(path: Path, grid: Tensor) -> None:
     """Save uint8 [3,H,W], enlarged without smoothing where it is small."""
     picture = Image.fromarray(grid.permute(1, 2, 0).numpy())
     factor = max(1, -(-SMALLEST_SIDE // max(picture.size)))
-    picture.resize(
+    larger = picture.resize(
         (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
-    ).save(path)
+    )
+    with whole_file(path) as file:
+        file.write(_encoded(larger, "PNG"))
 
 
 def save_animation(path: Path, frames: Sequence[Path], seconds: float = 8.0) -> None:
@@ -51,14 +55,17 @@ def save_animation(path: Path, frames: Sequence[Path], seconds: float = 8.0) -> 
     chosen = [frames[round(i * (len(frames) - 1) / max(keep - 1, 1))] for i in range(keep)]
     pictures = [Image.open(frame).convert("P") for frame in chosen]
     each = int(min(500, max(60, 1000 * seconds / keep)))
-    pictures[0].save(
-        path,
+    animation = _encoded(
+        pictures[0],
+        "GIF",
         save_all=True,
         append_images=pictures[1:],
         duration=[each] * (keep - 1) + [2000],
         loop=0,
         optimize=True,
     )
+    with whole_file(path) as file:
+        file.write(animation)
 
 
 # The panels of curves.png: title, unit, and which metrics are drawn under which label.
@@ -108,4 +115,13 @@ def save_curves(path: Path, metrics_file: Path) -> None:
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend(fontsize="small")
-    figure.savefig(path, dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
+    with whole_file(path) as file:
+        file.write(drawn.getvalue())
+
+
+def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    return content.getvalue()

@@ -6,7 +6,7 @@ samples/*.png           the same noise, over time
 reconstructions/*.png   the same images, originals on the left, over time
 curves.png              losses and probabilities over steps
 progress.gif            the samples over the run
-checkpoints/*.pt        what --resume goes on from
+checkpoints/*.pt        what --resume goes on from, and manifest.json with their digests
 ckpt.pt                 the one file for inference
 best.pt                 the same of the step whose samples were best, with `--eval-every`
 """
@@ -15,10 +15,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vaegan.checkpoint import RESUME_FORMAT, read_file
+from vaegan.checkpoint import read_inference_file
+from vaegan.checkpoint_store import CheckpointStore
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.pictures import save_animation, save_curves
+from vaegan.whole_files import is_temporary, remove_temporaries, write_text
 
 
 class RunFolder:
@@ -31,6 +33,7 @@ class RunFolder:
         self.samples = root / "samples"
         self.reconstructions = root / "reconstructions"
         self.checkpoints = root / "checkpoints"
+        self.store = CheckpointStore(self.checkpoints)
         self.inference_file = root / "ckpt.pt"
         self.best_file = root / "best.pt"
 
@@ -41,20 +44,28 @@ class RunFolder:
                 f"--output-dir {self.root} already holds a run: add --resume to go on with it, or "
                 "choose another folder."
             )
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+        # A run that was killed while it wrote its config has left nothing but that.
+        if self.root.exists() and not (
+            self.root.is_dir() and all(map(is_temporary, self.root.iterdir()))
+        ):
             raise UserError(
                 f"--output-dir {self.root} is not an empty folder: choose another one for the run."
             )
 
     def create(self, config: Config, environment: dict[str, Any]) -> None:
-        """Make the folders and write `config.json`; `UserError` where that is not possible."""
+        """Write `config.json` and make the folders; `UserError` where that is not possible."""
         try:
-            for folder in (self.samples, self.reconstructions, self.checkpoints):
-                folder.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            # First of all, so that whatever else is found in the folder is known to be a run's.
             write_text(
                 self.config_file,
                 json.dumps({**config.to_dict(), "environment": environment}, indent=2) + "\n",
             )
+            folders = (self.samples, self.reconstructions, self.checkpoints)
+            for folder in folders:
+                folder.mkdir(exist_ok=True)
+            for folder in (self.root, *folders):
+                remove_temporaries(folder)
         except OSError as error:
             raise UserError(
                 f"--output-dir {self.root} cannot be written ({error.strerror}): choose another "
@@ -70,32 +81,12 @@ class RunFolder:
             )
         return read_config(self.config_file)
 
-    def latest_checkpoint(self) -> Path | None:
-        """The newest file that `--resume` can go on from."""
-        return max(self.checkpoints.glob("step-*.pt"), default=None)
-
-    def checkpoint_path(self, step: int) -> Path:
-        return self.checkpoints / f"step-{step:08d}.pt"
-
-    def read_checkpoint(self) -> dict[str, Any] | None:
-        """The content of the newest checkpoint; None for a run that ended before its first."""
-        latest = self.latest_checkpoint()
-        return None if latest is None else read_file(latest, RESUME_FORMAT)
-
-    def drop_old_checkpoints(self, keep_last: int) -> None:
-        for path in sorted(self.checkpoints.glob("step-*.pt"))[:-keep_last]:
-            path.unlink()
-
-    def forget_after(self, step: int) -> None:
-        """Drop the metrics of steps beyond `step`: the resumed run writes them again."""
-        if self.metrics_file.exists():
-            lines = self.metrics_file.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and _step(line) <= step]
-            write_text(self.metrics_file, "".join(kept))
-
-    def append_metrics(self, row: dict[str, Any]) -> None:
-        with self.metrics_file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    def inference_step(self) -> int | None:
+        """The step of `ckpt.pt`; None where there is none, or one that cannot be read."""
+        try:
+            return int(read_inference_file(self.inference_file)["step"])
+        except (UserError, TypeError, ValueError):
+            return None
 
     def draw(self) -> None:
         """Bring `curves.png` and `progress.gif` up to date."""
@@ -117,17 +108,3 @@ def read_config(path: Path) -> Config:
     if not isinstance(values, dict):
         raise UserError(f"{path} does not hold a config: give the path of a run's config.json.")
     return Config.from_dict({k: v for k, v in values.items() if k != "environment"}, str(path))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def _step(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):
-        return 2**63  # a line cut off by a crash is no line

@@ -41,16 +41,19 @@ def check_tracker(name: str) -> None:
         )
 
 
-def build_tracker(config: Config, folder: Path, say: Say) -> Tracker:
-    """The tracker of `config.run.tracker`; one that cannot start is replaced by none, and said."""
-    kinds: dict[str, Callable[[Config, Path, Say], Tracker]] = {
+def build_tracker(config: Config, folder: Path, say: Say, resumed_at: int | None = None) -> Tracker:
+    """The tracker of `config.run.tracker`; one that cannot start is replaced by none, and said.
+
+    A run that goes on at the step `resumed_at` goes on in its dashboard too.
+    """
+    kinds: dict[str, Callable[[Config, Path, Say, int | None], Tracker]] = {
         "wandb": WandbTracker,
         "tensorboard": TensorBoardTracker,
     }
     if config.run.tracker == "none":
         return NoTracker()
     try:
-        return Guarded(kinds[config.run.tracker](config, folder, say), say)
+        return Guarded(kinds[config.run.tracker](config, folder, say, resumed_at), say)
     except Exception as error:  # whatever is wrong with a dashboard, training goes on
         say(f"{config.run.tracker} could not start and is left out ({_brief(error)}).")
         return NoTracker()
@@ -96,10 +99,13 @@ class WandbTracker:
     """Weights & Biases: online where there is a login and a network, else recorded offline.
 
     The user's own WANDB_MODE, WANDB_BASE_URL and other variables are respected. A resumed run
-    goes on under the same id, kept in the run folder.
+    goes on under the same id, kept in the run folder; steps logged twice, since the last
+    checkpoint was from before, have the same numbers.
     """
 
-    def __init__(self, config: Config, folder: Path, say: Say) -> None:
+    def __init__(
+        self, config: Config, folder: Path, say: Say, resumed_at: int | None = None
+    ) -> None:
         import wandb
 
         self.say, self.folder = say, folder
@@ -149,12 +155,19 @@ class WandbTracker:
 
 
 class TensorBoardTracker:
-    """TensorBoard event files in the run folder's `tensorboard/`."""
+    """TensorBoard event files in the run folder's `tensorboard/`.
 
-    def __init__(self, config: Config, folder: Path, say: Say) -> None:
+    Of a resumed run, what was logged beyond the step it goes on from is hidden: it comes again.
+    """
+
+    def __init__(
+        self, config: Config, folder: Path, say: Say, resumed_at: int | None = None
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(folder / "tensorboard")
+        # From the beginning the first pictures, of step 0, are drawn again.
+        purge = resumed_at + 1 if resumed_at else resumed_at
+        self.writer = SummaryWriter(folder / "tensorboard", purge_step=purge)
         self.writer.add_text("config", f"```\n{_as_yaml(config)}\n```")
         say(f"TensorBoard: tensorboard --logdir {folder}/tensorboard")
 

@@ -5,6 +5,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +19,6 @@ import vaegan
 from vaegan.background import BackgroundWriter
 from vaegan.checkpoint import (
     INFERENCE_FORMAT,
-    RESUME_FORMAT,
     load_weights,
     on_host,
     read_inference_file,
@@ -27,24 +27,29 @@ from vaegan.checkpoint import (
 from vaegan.config import Config
 from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
 from vaegan.data.images import to_network_range
-from vaegan.errors import InterruptedRunError, UserError
+from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
 from vaegan.failures import failures_explained
 from vaegan.interruption import Interruption
 from vaegan.learner import Learner, check_compile
 from vaegan.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib
+from vaegan.metrics_file import MetricsFile
 from vaegan.networks import count_parameters
 from vaegan.partition import Partition
 from vaegan.pictures import reconstruction_grid, sample_grid, save_png
 from vaegan.processes import build_accelerator
 from vaegan.profiling import StepProfiler
 from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
+from vaegan.rank_state import gather_own_state, take_own_state
+from vaegan.resuming import from_main, made_by, newest_checkpoint, no_longer_exact
 from vaegan.run_folder import RunFolder
+from vaegan.save_schedule import SaveSchedule
 from vaegan.tracking import build_tracker
 
 if TYPE_CHECKING:
     from vaegan.evaluating import PeriodicEvaluation
 
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
+_RESUMABLE_FILE, _INFERENCE_FILE = "The resumable checkpoint", "ckpt.pt"
 
 
 def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
@@ -144,7 +149,7 @@ class Trainer:
         self.folder, self.accelerator, self.preview, self.say = folder, accelerator, preview, say
         self.evaluation = evaluation
         self.main, self.device = accelerator.is_main_process, accelerator.device
-        checkpoint = folder.read_checkpoint() if resume else None
+        checkpoint = newest_checkpoint(folder, accelerator, say) if resume else None
         partition = choose_partition(config, accelerator, checkpoint)
         self.global_batch = partition.global_batch
         self.stop = total_steps(config, len(source), self.global_batch)
@@ -159,8 +164,11 @@ class Trainer:
             steps = self.stop - self.start
             self.profiler = StepProfiler(folder.root / "profile", self.device, steps, say)
         self.learner = Learner(config, accelerator)
+        self.meter = Meter()
         if checkpoint is not None:
             self.learner.load_state_dict(checkpoint)
+            if "own" in checkpoint:
+                take_own_state(checkpoint["own"], self.learner, self.meter, accelerator)
         elif config.objective.similarity_from:
             self._take_similarity(Path(config.objective.similarity_from))
         order = BatchOrder(len(source), partition, seed=run.seed)
@@ -171,11 +179,14 @@ class Trainer:
             latent_size=config.network.latent_size,
             device=self.device,
         )
-        self.meter = Meter()
+        self.schedule = SaveSchedule(run, accelerator)
+        self.made_by = made_by(config, accelerator, len(source))
+        self.saving: Future[None] | None = None
         if self.main:
             folder.create(config, self._environment(source))
-            folder.forget_after(self.start)
-            self.tracker = build_tracker(config, folder.root, say)
+            self.metrics = MetricsFile(folder.metrics_file, say)
+            self.metrics.forget_after(self.start)
+            self.tracker = build_tracker(config, folder.root, say, self.start if resume else None)
             self.writer = BackgroundWriter(say)
         settings = " ".join(f"{name}={value}" for name, value in config.flat().items())
         say(textwrap.fill(settings, 100, break_long_words=False))
@@ -183,6 +194,11 @@ class Trainer:
         if resume:
             where = f"step {self.start:,}" if checkpoint else "the beginning: it had no checkpoint"
             say(f"Resuming {folder.root} at {where}.")
+        if checkpoint is not None and "made_by" in checkpoint:
+            norms = (config.network.norm, config.network.discriminator_norm)
+            batch_norm = "batch" in norms and not config.run.sync_batchnorm
+            if line := no_longer_exact(checkpoint["made_by"], self.made_by, batch_norm=batch_norm):
+                say(line)
 
     def fit(self) -> None:
         """Train to the last step."""
@@ -211,14 +227,17 @@ class Trainer:
                     with self.clock.paused():
                         self._evaluate(step)
                 told = None if last else interruption.after_step(step)
-                if step % run.checkpoint_every == 0 or last or told:
+                if self.schedule.due(step) or last or told:
                     with self.clock.paused():
                         saved = self._save(step)
                     if told:
                         self._leave(told, step, saved=saved)
-        if self.main:
-            self.writer.close()
-            self.tracker.finish()
+        if self.start == self.stop:  # stopped in the middle of the last step's files
+            self._draw(self.stop)
+            if self.main:
+                self.writer.submit(self.folder.store.drop_old, self.stop, run.keep_last)
+            self._save_for_inference(self.stop, on_host(self.learner.inference_state()))
+        self._close()
         self.say(
             f"Done: {self.stop:,} steps, {self.stop * self.global_batch:,} images. "
             f"Look at {self.folder.root}/samples, and use {self.folder.inference_file}."
@@ -256,7 +275,7 @@ class Trainer:
         seen = step * self.global_batch
         row = {k: v if math.isfinite(v) else None for k, v in values.items()}
         epoch = seen / len(self.loader.source)
-        self.folder.append_metrics({"step": step, "images_seen": seen, "epoch": epoch, **row})
+        self.metrics.append({"step": step, "images_seen": seen, "epoch": epoch, **row})
         drawable = {k: v for k, v in row.items() if v is not None}
         self.tracker.log(drawable, step, seen)
 
@@ -304,34 +323,64 @@ class Trainer:
 
     def _leave(self, told: signal.Signals, step: int, *, saved: bool) -> NoReturn:
         """End the run here, with everything written."""
-        if self.main:
-            self.writer.close()
-            self.tracker.finish()
+        self._close()
         raise InterruptedRunError(told, step, saved=saved)
 
     def _save(self, step: int) -> bool:
-        """Copy the state, then write it while training goes on.
+        """Copy the state, then write it while training goes on; all processes call it.
 
         Not where the last steps changed nothing: what led there is not worth going on from.
         """
         if self.meter.in_trouble():
             return False
+        own = gather_own_state(self.learner, self.meter, self.accelerator)
         if not self.main:
             return True
+        if self.saving is not None:
+            wait([self.saving])  # one copy at a time, however slow the disk
         resumable = {
             "config": self.config.to_dict(),
             "step": step,
             "global_batch": self.global_batch,
+            "made_by": self.made_by,
+            "own": own,
             **on_host(self.learner.state_dict()),
         }
         weights = {"weights": resumable["networks"], "ema": resumable["ema"]}
-        inference = self._inference(step, weights)
-        path = self.folder.checkpoint_path(step)
-        self.writer.submit(write_file, path, RESUME_FORMAT, resumable)
-        self.writer.submit(write_file, self.folder.inference_file, INFERENCE_FORMAT, inference)
-        self.writer.submit(self.folder.drop_old_checkpoints, self.config.run.keep_last)
-        self.writer.submit(self.folder.draw)
+        keep_last = self.config.run.keep_last
+        self.writer.submit(
+            self.folder.store.write, step, resumable, keep_last, what=_RESUMABLE_FILE
+        )
+        self._save_for_inference(step, weights)
         return True
+
+    def _save_for_inference(self, step: int, weights: dict[str, Any]) -> None:
+        """`ckpt.pt` last of all: where it is of the last step, nothing else is missing."""
+        if not self.main:
+            return
+        self.writer.submit(self.folder.draw)
+        self.saving = self.writer.submit(
+            write_file,
+            self.folder.inference_file,
+            INFERENCE_FORMAT,
+            self._inference(step, weights),
+            what=_INFERENCE_FILE,
+        )
+
+    def _close(self) -> None:
+        """Wait for the files; `UserError` where those of the last save could not be written."""
+        if not self.main:
+            return
+        self.writer.close()
+        self.tracker.finish()
+        for what in (_RESUMABLE_FILE, _INFERENCE_FILE):
+            if error := self.writer.failed.get(what):
+                there = self.folder.store.paths()
+                kept = f"{there[-1]} is kept" if there else "there is no resumable checkpoint"
+                raise UserError(
+                    f"{what} of the last step could not be written ({error}), but {kept}: make "
+                    "room or mend the folder, and go on with --resume."
+                )
 
     def _inference(self, step: int, weights: dict[str, Any]) -> dict[str, Any]:
         """The content of a file for inference; `weights` as `Learner.inference_state` has them."""
@@ -350,8 +399,11 @@ class Trainer:
 
     def _check_resumable(self, checkpoint: dict[str, Any]) -> int:
         start = int(checkpoint["step"])
-        if start >= self.stop:
-            raise UserError(
+        ended = start == self.stop and from_main(
+            self.accelerator, lambda: self.folder.inference_step() == start
+        )
+        if start > self.stop or ended:
+            raise RunCompleteError(
                 f"The run in {self.folder.root} is complete ({start} of {self.stop} steps): raise "
                 "--max-steps or --epochs to train on."
             )

@@ -1,0 +1,69 @@
+"""`metrics.jsonl`: a line of numbers for each time that the run logs."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vaegan.errors import UserError
+from vaegan.whole_files import write_text
+
+
+class MetricsFile:
+    """Appends lines, whole or not at all. A line that finds no room waits for the next one."""
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self.path, self.say = path, say
+        self.waiting: list[str] = []
+        self.told = False
+
+    def append(self, row: dict[str, Any]) -> None:
+        self.waiting.append(json.dumps(row) + "\n")
+        try:
+            self._write("".join(self.waiting).encode())
+        except OSError as error:
+            if not self.told:
+                self.say(
+                    f"{self.path} could not be written ({error.strerror}); training goes on, and "
+                    "its lines are written once there is room."
+                )
+            self.told = True
+        else:
+            self.waiting.clear()
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of steps beyond `step`: the resumed run writes them again.
+
+        Raises `UserError` where the file cannot be read or written.
+        """
+        try:
+            if not self.path.exists():
+                return
+            lines = self.path.read_text(errors="replace").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and _step(line) <= step]
+            if kept != lines:
+                write_text(self.path, "".join(kept))
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be brought back to step {step} ({error.strerror}): make room "
+                "or mend the folder, and resume again."
+            ) from None
+
+    def _write(self, data: bytes) -> None:
+        with self.path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                written = 0
+                while written < len(data):
+                    written += file.write(data[written:])
+            except OSError:
+                os.ftruncate(file.fileno(), before)  # half a line would spoil the next one
+                raise
+
+
+def _step(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 2**63  # a line cut off by a crash is no line
