@@ -30,12 +30,14 @@ from evaluation.subjects import Subject, common_data, evaluate, refuse_doubles, 
 from evaluation.summary import Run, rows
 from evaluation.trainings import Training, plan, train_all
 from vaegan.config import DataConfig, DatasetName
-from vaegan.errors import UserError
+from vaegan.errors import UserError, sentence
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import check_extractor, load_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
 from vaegan.metrics.protocol import Protocol, load_images
+from vaegan.metrics.report import MOST_BYTES
 from vaegan.processes import build_accelerator
+from vaegan.regular_files import expanded, read_regular
 from vaegan.run_folder import write_text
 
 SEEDS = [0, 1, 2]
@@ -50,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_intermixed_args(words[:cut])
         run(options, words[cut + 1 :], shlex.join(["python", "evaluation/compare.py", *words]))
-    except UserError as error:
-        print(f"compare.py: error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"compare.py: error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
@@ -78,7 +80,7 @@ def parser() -> Parser:
 def run(options: argparse.Namespace, training_options: Sequence[str], command: str) -> None:
     """Check everything that can be checked, then train, evaluate and write."""
     _refuse_misuse(options, training_options)
-    output: Path = options.output.expanduser()
+    output: Path = expanded(options.output, "--output")
     refuse_foreign(output)
     protocol = protocol_of(options)
     check_extractor(options.extractor, options.extractor_weights)
@@ -182,8 +184,8 @@ def refuse_foreign(output: Path) -> None:
     result = output / "comparison.json"
     if not foreign and result.exists():
         try:
-            content = json.loads(result.read_text())
-        except (OSError, ValueError):
+            content = json.loads(read_regular(result, MOST_BYTES))
+        except (OSError, ValueError, RecursionError):
             content = None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             foreign = [result.name]

@@ -24,6 +24,7 @@ from vaegan.cli import MAY_CHANGE, parse
 from vaegan.config import Config, ModelName
 from vaegan.errors import UserError
 from vaegan.metrics.record import hardware, versions
+from vaegan.regular_files import expanded
 from vaegan.run_folder import RunFolder, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,7 +96,9 @@ class Training:
             self._note_start(options)
             code = run_process(options, self.folder, log)
         if code != 0 or not self.is_finished():
-            lines = [line for line in log_file.read_text().splitlines() if line.strip()]
+            lines = [
+                line for line in log_file.read_text(errors="replace").splitlines() if line.strip()
+            ]
             said = next(
                 (s for s in reversed(lines) if "error:" in s.lower()), "no error in the log"
             )
@@ -106,7 +109,15 @@ class Training:
 
     def _note_start(self, options: Sequence[str]) -> None:
         path = self.run.root.with_suffix(".json")
-        starts: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+        try:
+            starts = json.loads(path.read_text()) if path.exists() else []
+            if not isinstance(starts, list):
+                raise ValueError
+        except (ValueError, RecursionError):
+            raise UserError(
+                f"{path} is damaged, which holds how {self.name} was started before: move it away "
+                "and give the same command again."
+            ) from None
         starts.append(
             {
                 "command": shlex.join(["accelerate", "launch", "launch/train.py", *options]),
@@ -136,7 +147,12 @@ def plan(
     trainings = []
     for seed in seeds:
         for model in ORDER:
-            words = ["--dataset", dataset, "--data-dir", str(data_dir.expanduser().resolve())]
+            words = [
+                "--dataset",
+                dataset,
+                "--data-dir",
+                str(expanded(data_dir, "--data-dir").resolve()),
+            ]
             words += ["--model", model, "--seed", str(seed), "--tracker", "none", *options]
             if model == "vae-dis":
                 words += ["--similarity-from", f"runs/{run_name('gan', seed)}/ckpt.pt"]

@@ -19,6 +19,9 @@ from vaegan.checkpoint import RESUME_FORMAT, read_file
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.pictures import save_animation, save_curves
+from vaegan.regular_files import read_regular
+
+MOST_CONFIG_BYTES = 2**20
 
 
 class RunFolder:
@@ -89,7 +92,7 @@ class RunFolder:
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps beyond `step`: the resumed run writes them again."""
         if self.metrics_file.exists():
-            lines = self.metrics_file.read_text().splitlines(keepends=True)
+            lines = self.metrics_file.read_text(errors="replace").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and _step(line) <= step]
             write_text(self.metrics_file, "".join(kept))
 
@@ -107,13 +110,16 @@ class RunFolder:
 def read_config(path: Path) -> Config:
     """A config from a run's `config.json`, or a file like it; `UserError` where it is not one."""
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_regular(path, MOST_CONFIG_BYTES))
     except FileNotFoundError:
         raise UserError(
             f"There is no config file {path}: give the path of a run's config.json."
         ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}).") from None
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{path} cannot be read as JSON ({why}): give a run's config.json, whole."
+        ) from None
     if not isinstance(values, dict):
         raise UserError(f"{path} does not hold a config: give the path of a run's config.json.")
     return Config.from_dict({k: v for k, v in values.items() if k != "environment"}, str(path))
@@ -129,5 +135,5 @@ def write_text(path: Path, text: str) -> None:
 def _step(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 2**63  # a line cut off by a crash is no line
