@@ -92,7 +92,7 @@ class RunFolder:
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps beyond `step`: the resumed run writes them again."""
         if self.metrics_file.exists():
-            lines = self.metrics_file.read_text(errors="replace").splitlines(keepends=True)
+            lines = self.metrics_file.read_text().splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and _step(line) <= step]
             write_text(self.metrics_file, "".join(kept))
 
@@ -135,5 +135,5 @@ def write_text(path: Path, text: str) -> None:
 def _step(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError):
         return 2**63  # a line cut off by a crash is no line
