@@ -84,9 +84,9 @@ def animation(form: str) -> bytes:
     return file.getvalue()
 
 
-def cut_picture(form: str) -> Maker:
+def cut_picture(form: str, share: float = 0.5) -> Maker:
     whole = picture(form)
-    return holds(whole[: len(whole) // 2])
+    return holds(whole[: int(len(whole) * share)])
 
 
 def png(width: int, height: int, *, more: bytes = b"") -> bytes:
