@@ -67,17 +67,18 @@ def mappings(draw: st.DrawFn) -> dict[str, Any]:
     return config
 
 
-def is_one_sentence(error: UserError) -> bool:
-    return str(error).isprintable() and len(str(error)) > 20
+def must_be_one_sentence(text: str) -> None:
+    assert text.isprintable(), text
+    assert len(text) > 20
 
 
-@examples(300)
+@examples(120)
 @given(mappings())
 def test_any_mapping_is_a_config_or_refused(values: dict[str, Any]) -> None:
     try:
         config = Config.from_dict(values)
     except UserError as error:
-        assert is_one_sentence(error)
+        must_be_one_sentence(str(error))
     else:
         assert Config.from_dict(config.to_dict()) == config
 
@@ -91,17 +92,19 @@ WORDS = st.one_of(
 )
 
 
-@examples(60)
+@examples(40)
 @given(st.lists(WORDS, max_size=6))
 def test_any_command_line_is_a_command_or_refused(words: list[str]) -> None:
     if any(word.startswith("--tyro-") for word in words):
         return  # writes a shell's completion
+    code: Any = 0
     try:
         assert isinstance(parse(words), Command)
     except UserError as error:
-        assert is_one_sentence(error)
+        must_be_one_sentence(str(error))
     except SystemExit as stop:
-        assert not stop.code, words  # --help
+        code = stop.code
+    assert not code, "0 is --help's"
 
 
 FORMS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "TGA", "PPM", "JPEG2000", "AVIF")
@@ -140,7 +143,7 @@ def mutations(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
     return bytes(data)
 
 
-@examples(600)
+@examples(400)
 @given(
     st.one_of(mutations(st.sampled_from(GOOD)), st.binary(max_size=200)),
     st.sampled_from([1, 3]),
@@ -153,10 +156,12 @@ def test_any_bytes_are_an_image_or_refused(data: bytes, channels: int) -> None:
         try:
             image = read_image(Path(file.name), 16, channels, (255, 255, 255))
         except BadImageError as error:
-            assert str(error)
+            why = str(error)
         else:
             assert image.dtype == torch.uint8
             assert image.shape == (channels, 16, 16)
+            why = "it is read"
+        assert why
 
 
 def tiny_checkpoint() -> bytes:
@@ -193,7 +198,7 @@ def checkpoints(draw: st.DrawFn) -> bytes:
     return file.getvalue()
 
 
-@examples(150)
+@examples(80)
 @given(checkpoints(), st.sampled_from(["ema", "raw"]))
 def test_any_bytes_are_a_model_or_refused(data: bytes, weights: Any) -> None:
     with tempfile.NamedTemporaryFile(suffix=".pt") as file:
@@ -202,6 +207,6 @@ def test_any_bytes_are_a_model_or_refused(data: bytes, weights: Any) -> None:
         try:
             model = vaegan.load(file.name, weights=weights)
         except UserError as error:
-            assert is_one_sentence(error)
+            must_be_one_sentence(str(error))
         else:
-            assert model.sample(1).isfinite().all()
+            assert model.sample(1).shape == (1, 1, 16, 16)

@@ -77,8 +77,8 @@ class DataConfig:
     background: str = "white"
     """Colour put behind transparent images: a name or #rrggbb."""
     bad_images: Literal["refuse", "skip"] = "refuse"
-    """What to do about files that cannot be read as images: refuse to start, or skip them. Both
-    name and count them."""
+    """What to do about files that cannot be read as images: refuse to start, or skip them; one that
+    breaks later ends the run, or the next image takes its place. All are named and counted."""
     placement: Literal["auto", "device", "host", "stream"] = "auto"
     """Where the images live: as uint8 on the training device, as uint8 in host memory, or on disk,
     streamed through worker processes. auto takes the first of these that fits."""

@@ -91,11 +91,12 @@ class Loader:
         self.source, self.data, self.device = source, data, device
         self.placement: Placement = choose_placement(source, data.placement, device)
         self.order = order.on(device) if self.placement == "device" else order
-        self.labels = None if source.labels is None else source.labels.to(device)
         self.images: Tensor | None = None
         if self.placement != "stream":
             images = source.load_all()
             self.images = images.to(device) if self.placement == "device" else images
+        # Afterwards: an image that broke meanwhile is another one's now, with its label.
+        self.labels = None if source.labels is None else source.labels.to(device)
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of steps `start` to `stop` - 1."""
