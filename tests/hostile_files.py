@@ -29,11 +29,20 @@ class Hostile:
 
 def holds(content: bytes | str) -> Maker:
     data = content.encode() if isinstance(content, str) else content
-    return lambda path: (path.unlink(missing_ok=True), path.write_bytes(data))[0]
+
+    def make(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+
+    return make
 
 
 def links_to(target: str) -> Maker:
-    return lambda path: (path.unlink(missing_ok=True), path.symlink_to(target))[0]
+    def make(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+
+    return make
 
 
 def is_pipe(path: Path) -> None:
@@ -44,6 +53,16 @@ def is_pipe(path: Path) -> None:
 def is_folder(path: Path) -> None:
     path.unlink(missing_ok=True)
     path.mkdir()
+
+
+def folder_with(name: str, make_it: Maker) -> Maker:
+    """A folder with nothing but one bad thing in it."""
+
+    def make(path: Path) -> None:
+        path.mkdir()
+        make_it(path / name)
+
+    return make
 
 
 def cut(share: float) -> Maker:

@@ -25,6 +25,7 @@ from tests.hostile_files import (
     cut,
     cut_picture,
     flipped,
+    folder_with,
     holds,
     idx,
     idx_gz,
@@ -152,7 +153,7 @@ KINDS = [
         "train",
         "no image that can be read",
         "pictures",
-        lambda path: (is_folder(path), holds(b"")(path / "a.png"))[0],
+        folder_with("a.png", holds(b"")),
         ("--bad-images", "skip"),
     ),
     # The standard data sets
@@ -383,7 +384,7 @@ KINDS = [
         "compare",
         "not this command's",
         "compared",
-        lambda path: (is_folder(path), is_pipe(path / "comparison.json"))[0],
+        folder_with("comparison.json", is_pipe),
     ),
 ]
 
