@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import load_source
-from vaegan.errors import UserError
+from vaegan.errors import UserError, sentence
 from vaegan.metrics.cache import cache_file, default_folder, features_key, real_features
 from vaegan.metrics.distances import kernel_distance, precision_and_recall
 from vaegan.metrics.extractors import EXTRACTORS, Extractor, check_extractor, load_extractor
@@ -28,6 +28,7 @@ from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.protocol import choose
 from vaegan.metrics.record import hardware, versions
 from vaegan.processes import build_accelerator
+from vaegan.regular_files import expanded
 
 NOISE, BLUR = 20, 0.7  # standard deviations, in grey levels and in pixels
 BATCH = 64
@@ -161,7 +162,7 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
         "num_images": options.num_images,
         "data": {"dataset": data.dataset, "image_size": data.image_size},
         "extractor": extractor.record(),
-        "sets": measure(sets, extractor, options.cache_dir.expanduser()),
+        "sets": measure(sets, extractor, expanded(options.cache_dir, "--cache-dir")),
         "machine": hardware(torch.device(device)),
         "versions": versions(),
     }
@@ -175,8 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         run(parse(words), words)
-    except UserError as error:
-        print(f"check_extractor.py: error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"check_extractor.py: error: {sentence(error)}", file=sys.stderr)
         return 2
     return 0
 

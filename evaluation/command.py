@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from tqdm import tqdm
 
 from vaegan.config import DataConfig
-from vaegan.errors import UserError
+from vaegan.errors import UserError, sentence
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import load_extractor
 from vaegan.metrics.options import Parser
@@ -33,8 +33,8 @@ def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | 
                 "launch."
             )
         run(options, words[cut + 1 :], shlex.join(["python", f"evaluation/{name}", *words]))
-    except UserError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"{name}: error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)

@@ -32,6 +32,7 @@ from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
+from vaegan.regular_files import expanded
 from vaegan.whole_files import write_text
 
 SEEDS = [0, 1, 2]
@@ -63,7 +64,7 @@ def parser() -> Parser:
 def run(options: argparse.Namespace, training_options: Sequence[str], command: str) -> None:
     """Check everything that can be checked, then train, evaluate and write."""
     _refuse_misuse(options, training_options)
-    output: Path = options.output.expanduser()
+    output: Path = expanded(options.output, "--output")
     folder = ResultFolder(output, "comparison.json", FORMAT, PICTURES_AND_TABLES)
     folder.refuse_foreign()
     protocol = protocol_of(options)

@@ -11,6 +11,8 @@ from typing import Any, get_args
 
 from vaegan.config import GROUP_OF, ModelName
 from vaegan.errors import UserError
+from vaegan.metrics.report import MOST_BYTES
+from vaegan.regular_files import read_regular
 
 Configurations = Mapping[ModelName, Sequence[Mapping[str, Any]]]
 
@@ -29,10 +31,10 @@ def read_configurations(path: Path) -> Configurations:
     Whether the values are allowed is seen when they are parsed as options.
     """
     try:
-        content: Any = json.loads(path.read_text())
+        content: Any = json.loads(read_regular(path, MOST_BYTES))
     except FileNotFoundError:
         raise UserError(f"There is no file {path}: name a JSON file of configurations.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}).") from None
     if not isinstance(content, dict) or not content:
         raise UserError(

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import vaegan
-from vaegan.errors import UserError
+from vaegan.errors import UserError, sentence
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import check_extractor, load_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
@@ -31,9 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quiet = os.environ.get("RANK", "0") != "0"  # every process finds the same fault: one says it
     try:
         run(parser().parse_args(arguments))
-    except UserError as error:
+    except (UserError, OSError) as error:
+        said = sentence(error)
         if not quiet:
-            print(f"fid.py: error: {error}", file=sys.stderr)
+            print(f"fid.py: error: {said}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

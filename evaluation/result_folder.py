@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaegan.errors import UserError
+from vaegan.metrics.report import MOST_BYTES
+from vaegan.regular_files import read_regular
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class ResultFolder:
         result = self.path / self.result
         if not foreign and result.exists():
             try:
-                content = json.loads(result.read_text())
-            except (OSError, ValueError):
+                content = json.loads(read_regular(result, MOST_BYTES))
+            except (OSError, ValueError, RecursionError):
                 content = None
             if not isinstance(content, dict) or content.get("format") != self.format:
                 foreign = [result.name]

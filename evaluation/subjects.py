@@ -109,7 +109,7 @@ def _read(path: Path, key: str) -> dict[str, Any] | None:
     """A record that is there, whole, and of this key."""
     try:
         record: Any = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         return None
@@ -132,6 +132,14 @@ def training_facts(subject: Subject) -> dict[str, Any] | None:
         for row in rows:
             seconds += (row["images_seen"] - seen) / row["speed/images_per_s"]
             seen = row["images_seen"]
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+    ):
         return None  # the folder of a checkpoint that was copied elsewhere holds something else
     return {"seconds": seconds, "environment": stored.get("environment")}

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import IO, get_args
 
 import torch
 
@@ -28,6 +28,7 @@ from vaegan.cli import MAY_CHANGE, parse
 from vaegan.config import Config, ModelName
 from vaegan.errors import UserError
 from vaegan.metrics.record import hardware, versions
+from vaegan.regular_files import expanded
 from vaegan.run_folder import RunFolder
 from vaegan.whole_files import write_text
 
@@ -71,7 +72,12 @@ class Wanted:
         self, folder: Path, dataset: str, data_dir: Path, images: int, options: Sequence[str]
     ) -> "Training":
         """This run on so many images, with the options for all; `UserError` for bad ones."""
-        words = ["--dataset", dataset, "--data-dir", str(data_dir.expanduser().resolve())]
+        words = [
+            "--dataset",
+            dataset,
+            "--data-dir",
+            str(expanded(data_dir, "--data-dir").resolve()),
+        ]
         words += ["--model", self.model, "--seed", str(self.seed), "--tracker", "none", *options]
         words += self.options
         if self.similarity_from is not None:
@@ -145,7 +151,9 @@ class Training:
             self._note_start(options, share)
             code = run_process(options, self.folder, log, share, stop)
         if code != 0 or not self.is_finished():
-            lines = [line for line in log_file.read_text().splitlines() if line.strip()]
+            lines = [
+                line for line in log_file.read_text(errors="replace").splitlines() if line.strip()
+            ]
             said = next(
                 (s for s in reversed(lines) if "error:" in s.lower()), "no error in the log"
             )
@@ -156,7 +164,15 @@ class Training:
 
     def _note_start(self, options: Sequence[str], share: Share) -> None:
         path = self.run.root.with_suffix(".json")
-        starts: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+        try:
+            starts = json.loads(path.read_text()) if path.exists() else []
+            if not isinstance(starts, list):
+                raise ValueError
+        except (ValueError, RecursionError):
+            raise UserError(
+                f"{path} is damaged, which holds how {self.name} was started before: move it away "
+                "and give the same command again."
+            ) from None
         starts.append(
             {
                 "command": shlex.join(["accelerate", "launch", "launch/train.py", *options]),

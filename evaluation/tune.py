@@ -31,6 +31,7 @@ from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
+from vaegan.regular_files import expanded
 from vaegan.whole_files import write_text
 
 
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
             f"--validation-images {options.validation_images} sets none aside to choose by: give "
             "some, such as 5000."
         )
-    output: Path = options.output.expanduser()
+    output: Path = expanded(options.output, "--output")
     folder = ResultFolder(output, "tuning.json", FORMAT, ("tuning.md",))
     folder.refuse_foreign()
     protocol = protocol_of(options)

@@ -1,12 +1,12 @@
-"""What `python evaluation/fid.py` refuses: in one sentence, exit code 2, and nothing is touched."""
+"""What `python evaluation/fid.py` refuses in one sentence; checkpoints: test_hostile.py."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from evaluation.fid import main
+from tests.hostile_files import Hostile
 
 OFFLINE = ["--extractor", "efficientnet-lite0"]
 FEW = ["--num-reference", "8", "--num-reconstructions", "6", "--num-samples", "12"]
@@ -23,71 +23,6 @@ def test_without_network_and_weights_one_sentence_says_which_file_to_bring(
     assert sentence.startswith("fid.py: error: ")
     assert "weights-inception-2015-12-05-6726825d.pth" in sentence
     assert "--extractor efficientnet-lite0" in sentence
-
-
-class Hostile:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return eval, ("open('was-executed', 'w')",)
-
-
-def damaged_checkpoint(good: Path, damage: str) -> Any:
-    """What a bad checkpoint holds; bytes are written as they are."""
-    if damage == "truncated":
-        return good.read_bytes()[:-500]
-    content = torch.load(good, weights_only=True)
-    if damage == "pickled code":
-        content["config"] = Hostile()
-    elif damage == "other architecture":
-        content["config"]["network"]["latent_size"] = 7
-    elif damage == "enormous":
-        content["config"]["network"]["encoder_hidden"] = 10**9
-    elif damage == "impossible":
-        content["config"]["network"]["encoder_hidden"] = 10**19
-    elif damage == "no version":
-        del content["version"]
-    elif damage == "list of weights":
-        content["ema"] = list(content["ema"])
-    elif damage == "numbers for tensors":
-        content["ema"]["decoder"] = dict.fromkeys(content["ema"]["decoder"], 1.0)
-    elif damage == "another package's":
-        content = content["weights"]["decoder"]
-    elif damage == "diverged":
-        content["ema"]["decoder"]["to_image.bias"].fill_(torch.nan)
-    return content
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        ("truncated", "not a checkpoint that can be read"),
-        ("pickled code", "holds more than tensors and plain values"),
-        ("other architecture", "do not fit the config"),
-        ("enormous", "that no memory holds"),
-        ("impossible", "that no memory holds"),
-        ("no version", "version None of the format"),
-        ("list of weights", "another ema than"),
-        ("numbers for tensors", "decoder's weights"),
-        ("another package's", "something else where vaegan-inference is needed"),
-        ("diverged", "not finite"),
-    ],
-)
-def test_a_checkpoint_that_cannot_be_used_is_answered_in_one_sentence(
-    in_tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, said: str
-) -> None:
-    bad, content = tmp_path / "ckpt.pt", damaged_checkpoint(in_tiny_run / "out/ckpt.pt", damage)
-    if isinstance(content, bytes):
-        bad.write_bytes(content)
-    else:
-        torch.save(content, bad)
-    before = bad.read_bytes()
-    result = tmp_path / "result.json"
-    assert main([str(bad), *OFFLINE, *FEW, "--json", str(result)]) == 2
-    sentence = capsys.readouterr().err.splitlines()[-1]
-    assert sentence.startswith("fid.py: error: ")
-    assert said in sentence
-    assert bad.read_bytes() == before
-    assert not result.exists()
-    assert not (in_tiny_run / "was-executed").exists()
 
 
 @pytest.mark.parametrize(

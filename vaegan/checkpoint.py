@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vaegan.errors import UserError
+from vaegan.tensor_files import read_tensors
 from vaegan.whole_files import DigestedFile, whole_file
 
 INFERENCE_FORMAT = "vaegan-inference"
@@ -22,6 +23,7 @@ _KEYS = {
         *("networks", "ema", "optimizer", "balance", "scaler"),
     },
 }
+_COUNTS = {"step", "images_seen", "global_batch"}
 # What it may hold besides: what a run's best.pt was chosen by; what each process had for itself.
 _MAY_HOLD = {INFERENCE_FORMAT: {"evaluation"}, RESUME_FORMAT: {"made_by", "own"}}
 
@@ -48,23 +50,29 @@ def read_file(path: Path, format_name: str) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path}: give the path of a run's {path.name}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            content = read_tensors(file)
     except Exception as error:  # a hostile or broken file can raise nearly anything
         raise UserError(
             f"{path} is not a checkpoint that can be read (it is damaged, or holds more than "
             f"tensors and plain values; {type(error).__name__}): give another one."
         ) from None
     found = content.get("format") if isinstance(content, dict) else None
+    found = found[:40] if isinstance(found, str) else None
     if found != format_name:
         raise UserError(
             f"{path} holds {found or 'something else'} where {format_name} is needed: a run "
             "folder's ckpt.pt is for inference, the files in its checkpoints/ are for --resume."
         )
-    if content.get("version") != VERSION or not _KEYS[format_name] <= content.keys():
+    version = content.get("version")
+    version = version if isinstance(version, int | None) else "?"
+    if version != VERSION or not _KEYS[format_name] <= content.keys():
         raise UserError(
-            f"{path} was written in version {content.get('version')} of the format, and this "
+            f"{path} was written in version {version} of the format, and this "
             f"package reads version {VERSION}: use the package that wrote it."
         )
+    if any(type(content[key]) is not int or content[key] < 0 for key in _COUNTS & content.keys()):
+        raise UserError(f"{path} does not say how far it was trained: it is damaged, give another.")
     return content
 
 
@@ -80,17 +88,25 @@ def read_inference_file(path: Path) -> dict[str, Any]:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
-    """Fill `module`; `UserError` where names or shapes are another architecture's."""
+    """Fill `module`; `UserError` where names or shapes are another architecture's, or weights NaN.
+
+    Whatever is refused, nothing is left half filled that anyone would use.
+    """
+    name = type(module).__name__.lower()
     try:
-        if any(value.layout != torch.strided for value in weights.values()):
+        if any(v.layout != torch.strided or v.is_complex() for v in weights.values()):
             raise TypeError
         module.load_state_dict(weights)
-    except (RuntimeError, AttributeError, TypeError, ValueError):
-        name = type(module).__name__.lower()
+    except (RuntimeError, AttributeError, TypeError, ValueError, KeyError):
         raise UserError(
             f"The {name}'s weights in {origin} do not fit the config beside them: the file is "
             "damaged or was put together from two."
         ) from None
+    if not all(value.isfinite().all() for value in module.state_dict().values()):
+        raise UserError(
+            f"The {name}'s weights in {origin} are not finite numbers: the training that wrote "
+            "them had diverged, so give a checkpoint from before."
+        )
 
 
 def on_host(tree: Any) -> Any:

@@ -19,8 +19,9 @@ from typing import Annotated, get_args
 import tyro
 
 from vaegan.config import Config, DatasetName, ModelName, RecipeName
-from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
+from vaegan.errors import InterruptedRunError, RunCompleteError, UserError, sentence
 from vaegan.recipes import recipe_config
+from vaegan.regular_files import expanded
 from vaegan.run_folder import RunFolder, read_config
 
 # What may differ between a run and its resumption: nothing that changes what is learned, but for
@@ -74,14 +75,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quiet = os.environ.get("RANK", "0") != "0"  # every process finds the same fault: one says it
     try:
         command = parse(arguments, quiet=quiet)
-        folder = RunFolder(Path(command.settings.run.output_dir).expanduser())
+        folder = _run_folder(command.settings.run.output_dir)
         if command.dry_run:
             print(describe(command.settings))
             return 0
         start(command, folder)
-    except UserError as error:
+    except (UserError, OSError) as error:
+        said = sentence(error)
         if not quiet:
-            print(f"train.py: error: {error}", file=sys.stderr)
+            print(f"train.py: error: {said}", file=sys.stderr)
         return 2
     except InterruptedRunError as stop:
         if not quiet:
@@ -104,7 +106,7 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         raise UserError("--resume and --auto-resume are both given: give one of the two.")
     stored = None
     if resume:
-        stored = RunFolder(Path(_output_dir(arguments)).expanduser()).read_config()
+        stored = _run_folder(_output_dir(arguments)).read_config()
         default = stored
     elif config_file is not None:
         default = read_config(Path(config_file)).replace(output_dir="")
@@ -207,7 +209,7 @@ def _recipe_default(arguments: Sequence[str]) -> Config:
         recipe if recipe in get_args(RecipeName) else "default",  # type: ignore[arg-type]
         dataset if dataset in get_args(DatasetName) else "mnist5k",  # type: ignore[arg-type]
         model if model in get_args(ModelName) else "vaegan",  # type: ignore[arg-type]
-        **({"image_size": int(size)} if size is not None and size.isdecimal() else {}),
+        **({} if (number := _number(size)) is None else {"image_size": number}),
         **({"similarity_from": similarity} if similarity is not None else {}),
     )
 
@@ -238,15 +240,22 @@ def _given(arguments: Sequence[str], name: str) -> str | None:
     return value
 
 
+def _number(given: str | None) -> int | None:
+    """A whole number that was given; what else may be wrong with it is said when it is parsed."""
+    return int(given) if given is not None and given.isdecimal() and len(given) < 20 else None
+
+
+def _run_folder(output_dir: str) -> RunFolder:
+    return RunFolder(expanded(Path(output_dir), "--output-dir"))
+
+
 def _output_dir(arguments: Sequence[str]) -> str:
     given = _given(arguments, "output_dir")
     if given:
         return given
-    seed = _given(arguments, "seed")
+    seed = _number(_given(arguments, "seed"))
     default = _recipe_default(arguments)
-    return _default_folder(
-        default.replace(seed=int(seed)) if seed and seed.isdecimal() else default
-    )
+    return _default_folder(default if seed is None else default.replace(seed=seed))
 
 
 def _default_folder(config: Config) -> str:

@@ -7,6 +7,8 @@ Names are unique across the groups: on the command line `network.latent_size` is
 """
 
 import dataclasses
+import math
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -22,10 +24,35 @@ RecipeName = Literal["default", "larsen2016", "seed"]
 Norm = Literal["batch", "group", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
+MOST_UNITS = 2**16  # of one layer
+MOST_IMAGES = 10**7  # of one batch, or of one evaluation
+MOST_EPOCHS = 1e9
+MOST_STEPS = 2**53  # beyond it a step and the next are the same to floating-point numbers
+
 
 def _check(ok: bool, option: str, value: object, allowed: str) -> None:
     if not ok:
         raise UserError(f"{option} {value} is not allowed: it must be {allowed}.")
+
+
+def _check_values(group: object) -> None:
+    """What holds of every setting: numbers are finite, and text can name files."""
+    for name, value in vars(group).items():
+        if isinstance(value, str):
+            _check(_can_name_a_file(value), _option(name), value, "text that can name a file")
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if isinstance(number, float):
+                _check(math.isfinite(number), _option(name), number, "a finite number")
+            elif isinstance(number, int):
+                _check(abs(number) <= MOST_STEPS, _option(name), number, "at most 2^53")
+
+
+def _can_name_a_file(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half a character
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +78,8 @@ class DataConfig:
     background: str = "white"
     """Colour put behind transparent images: a name or #rrggbb."""
     bad_images: Literal["refuse", "skip"] = "refuse"
-    """What to do about files that cannot be read as images: refuse to start, or skip them. Both
-    name and count them."""
+    """What to do about files that cannot be read as images: refuse to start, or skip them; one that
+    breaks later ends the run, or the next image takes its place. All are named and counted."""
     placement: Literal["auto", "device", "host", "stream"] = "auto"
     """Where the images live: as uint8 on the training device, as uint8 in host memory, or on disk,
     streamed through worker processes. auto takes the first of these that fits."""
@@ -60,6 +87,7 @@ class DataConfig:
     """Worker processes of the streaming path, per training process."""
 
     def __post_init__(self) -> None:
+        _check_values(self)
         size = self.image_size
         _check(
             16 <= size <= 256 and size % 8 == 0,
@@ -110,12 +138,16 @@ class NetworkConfig:
     """Take the features right after that convolution, or after its norm and activation."""
 
     def __post_init__(self) -> None:
+        _check_values(self)
         for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):
             widths = getattr(self, name)
-            ok = 1 <= len(widths) <= 9 and min(widths) >= 1
-            _check(ok, _option(name), widths, "one to nine channel counts, each at least 1")
+            ok = 1 <= len(widths) <= 9 and 1 <= min(widths) <= max(widths) <= MOST_UNITS
+            allowed = f"one to nine channel counts, each at least 1 and at most {MOST_UNITS:,}"
+            _check(ok, _option(name), widths, allowed)
         for name in ("latent_size", "encoder_hidden", "discriminator_stem", "discriminator_hidden"):
-            _check(getattr(self, name) >= 1, _option(name), getattr(self, name), "at least 1")
+            units = getattr(self, name)
+            allowed = f"at least 1 and at most {MOST_UNITS:,}"
+            _check(1 <= units <= MOST_UNITS, _option(name), units, allowed)
         _check(2 <= self.kernel <= 15, "--kernel", self.kernel, "from 2 to 15")
         _check(2 <= self.up_kernel <= 15, "--up-kernel", self.up_kernel, "from 2 to 15")
         momentum = self.batch_norm_momentum
@@ -164,6 +196,7 @@ class ObjectiveConfig:
     """Half-width, in nats, of the range of costs in which both networks step."""
 
     def __post_init__(self) -> None:
+        _check_values(self)
         _check(self.beta >= 0, "--beta", self.beta, "0 or more")
         _check(self.gamma >= 0, "--gamma", self.gamma, "0 or more")
         _check(self.gate_margin >= 0, "--gate-margin", self.gate_margin, "0 or more")
@@ -203,6 +236,7 @@ class OptimConfig:
     reconstructions are drawn from."""
 
     def __post_init__(self) -> None:
+        _check_values(self)
         for name in ("lr", "lr_discriminator", "optimizer_eps"):
             _check(getattr(self, name) > 0, _option(name), getattr(self, name), "above 0")
         for name in ("weight_decay", "lr_decay_steps", "clip_grad_norm", "lr_power"):
@@ -282,6 +316,7 @@ class RunConfig:
     efficientnet-lite0, which needs no download and whose distance is not called FID."""
 
     def __post_init__(self) -> None:
+        _check_values(self)
         for name in (
             "batch_size",
             "accumulate",
@@ -292,8 +327,6 @@ class RunConfig:
         ):
             value = getattr(self, name)
             _check(value >= 1, _option(name), value, "1 or more")
-        total = self.global_batch_size
-        _check(total >= 0, "--global-batch-size", total, "1 or more, or 0 for --batch-size on each")
         every, minutes = self.checkpoint_every, checkpoint_minutes(self.checkpoint_every)
         _check(
             minutes > 0 if minutes is not None else isinstance(every, int) and every >= 1,
@@ -301,10 +334,16 @@ class RunConfig:
             every,
             "a number of steps, 1 or more, or of minutes, as 10min",
         )
-        _check(self.epochs > 0, "--epochs", self.epochs, "above 0")
+        allowed = f"at most {MOST_IMAGES:,}"
+        _check(self.batch_size <= MOST_IMAGES, "--batch-size", self.batch_size, allowed)
+        total, allowed = self.global_batch_size, f"0 for --batch-size on each, or {allowed}"
+        _check(0 <= total <= MOST_IMAGES, "--global-batch-size", total, allowed)
+        allowed = f"above 0 and at most {MOST_EPOCHS:.0f}"
+        _check(0 < self.epochs <= MOST_EPOCHS, "--epochs", self.epochs, allowed)
         _check(self.eval_every >= 0, "--eval-every", self.eval_every, "0 or more")
         # Fewer have no third neighbour: vaegan.metrics.protocol.FEWEST.
-        _check(self.eval_samples >= 4, "--eval-samples", self.eval_samples, "4 or more")
+        samples, allowed = self.eval_samples, f"4 or more and at most {MOST_IMAGES:,}"
+        _check(4 <= samples <= MOST_IMAGES, "--eval-samples", samples, allowed)
         if self.max_steps is not None:
             _check(self.max_steps >= 1, "--max-steps", self.max_steps, "1 or more")
         _check(0 <= self.seed < 2**31, "--seed", self.seed, "from 0 to 2147483647")
@@ -409,7 +448,7 @@ class Config:
             return _ADAPTER.validate_python(dict(values))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "it"
+            where = ".".join(map(str, first["loc"]))[:200] or "it"
             cause = first.get("ctx", {}).get("error")
             what = str(cause) if isinstance(cause, UserError) else f"{where}: {first['msg']}"
             raise UserError(f"{origin} cannot be used: {what}") from None

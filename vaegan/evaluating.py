@@ -155,10 +155,9 @@ class PeriodicEvaluation:
         best, again = math.inf, torch.zeros(1)
         if self.accelerator.is_main_process and best_file.exists():
             content = read_inference_file(best_file)
-            known = content.get("evaluation")
-            by = self._measure_by()
-            if isinstance(known, dict) and by == {name: known.get(name) for name in by}:
-                best = float(known["frechet_distance"])
+            known = self._distance_in(content.get("evaluation"))
+            if known is not None:
+                best = known
             else:
                 load_weights(decoder, content["ema"].get("decoder", {}), best_file)
                 again.fill_(1)
@@ -167,6 +166,16 @@ class PeriodicEvaluation:
             self.say(f"{best_file} was chosen by another measure and is judged by this one.")
             best = self._measure(decoder).get("frechet_distance", math.inf)
         return best
+
+    def _distance_in(self, record: Any) -> float | None:
+        """The distance that a checkpoint's record has, if it was measured as it would be here."""
+        by = self._measure_by()
+        try:
+            if by == {name: record[name] for name in by}:
+                return float(record["frechet_distance"])
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            pass  # in a damaged file these names can hold anything
+        return None
 
     def _warn_if_dear(self, step: int) -> None:
         """Say once that evaluations this often take more than 5 % of the time."""

@@ -196,16 +196,23 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`'s value."""
-        for name, module in self.bare.by_name().items():
-            module.load_state_dict(state["networks"][name])
-        for name, average in self.ema.items():
-            average.module.load_state_dict(state["ema"][name])
-        load_optimizer(self.optimizer, state["optimizer"])
-        if self.update.balance is not None:
-            self.update.balance.state.copy_(state["balance"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        """Go on from `state_dict()`'s value; `UserError` where it is another run's, or none."""
+        try:
+            for name, module in self.bare.by_name().items():
+                module.load_state_dict(state["networks"][name])
+            for name, average in self.ema.items():
+                average.module.load_state_dict(state["ema"][name])
+            load_optimizer(self.optimizer, state["optimizer"])
+            if self.update.balance is not None:
+                self.update.balance.state.copy_(state["balance"])
+            if self.accelerator.scaler is not None and state["scaler"] is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+        except Exception as error:  # what a file holds can be of any type and shape
+            raise UserError(
+                "The checkpoint does not fit the networks and the optimiser of this run "
+                f"({type(error).__name__}): it is damaged or another run's, so remove it to go on "
+                "from the one before."
+            ) from None
 
 
 def _unscaled(loss: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def load(
     try:
         with torch.device(device):
             networks = build_networks(config.data, config.network, config.model)
-    except (RuntimeError, TypeError, MemoryError):
+    except (RuntimeError, TypeError, MemoryError, UserError):
         raise UserError(
             f"The config in {path} asks for networks that no memory holds: the file is damaged."
         ) from None

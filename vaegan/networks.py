@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # SyncBatchNorm too
 
 from vaegan.config import DataConfig, ModelName, NetworkConfig, Norm
+from vaegan.errors import UserError
 
 LOGVAR_RANGE = (-30.0, 20.0)  # exp() of either end is finite in float32; no gradient beyond
 LEAK = 0.2
@@ -158,14 +160,30 @@ def build_networks(
 ) -> Networks:
     """The networks of a model with fresh weights, drawn from torch's global generator.
 
-    The discriminator of `vae-dis` is frozen and in evaluation mode.
+    The discriminator of `vae-dis` is frozen and in evaluation mode. `UserError` for networks that
+    the machine's memory does not hold.
     """
+    if torch.get_default_device().type != "meta":
+        with torch.device("meta"):  # shapes only
+            planned = build_networks(data, network, model)
+        _refuse_unless_they_fit(planned)
     encoder = Absent() if model == "gan" else Encoder(data, network)
     decoder = Decoder(data, network)
     discriminator = Absent() if model == "vae" else Discriminator(data, network)
     if model == "vae-dis":
         discriminator.eval().requires_grad_(False)
     return Networks(encoder, decoder, discriminator)
+
+
+def _refuse_unless_they_fit(planned: Networks) -> None:
+    weights = [p for module in planned.by_name().values() for p in module.parameters()]
+    needed, present = sum(p.nbytes for p in weights), psutil.virtual_memory().total
+    if needed > present:
+        raise UserError(
+            f"The weights of these networks take {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{present / 2**30:,.0f} GiB of memory: lower --latent-size, the widths or the hidden "
+            "units."
+        )
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -79,10 +79,21 @@ def place_learning_rates(optimizer: Optimizer) -> None:
 
 
 def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Take over the running averages of `state`, saved on this kind of device or another."""
-    capturable = optimizer.param_groups[0]["capturable"]
-    groups = [{**group, "capturable": capturable} for group in state["param_groups"]]
-    optimizer.load_state_dict({**state, "param_groups": groups})
+    """Take over the running averages of `state`, saved on this kind of device or another.
+
+    Everything else is as the config says. `ValueError` for averages of other shapes, with which
+    torch itself would go on, wherever they can be broadcast.
+    """
+    own, saved = optimizer.param_groups, state["param_groups"]
+    groups = [{**mine, "params": theirs["params"]} for mine, theirs in zip(own, saved, strict=True)]
+    parameters = [p for group in own for p in group["params"]]
+    places = [place for group in groups for place in group["params"]]
+    for place, parameter in zip(places, parameters, strict=True):
+        for name, value in state["state"].get(place, {}).items():
+            shape = () if name == "step" else parameter.shape
+            if not isinstance(value, Tensor) or value.shape != shape or value.is_complex():
+                raise ValueError(f"{name} does not belong to a weight of shape {parameter.shape}")
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
     place_learning_rates(optimizer)
 
 

@@ -20,7 +20,10 @@ from vaegan.checkpoint_store import CheckpointStore
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.pictures import save_animation, save_curves
+from vaegan.regular_files import read_regular
 from vaegan.whole_files import is_temporary, remove_temporaries, write_text
+
+MOST_CONFIG_BYTES = 2**20
 
 
 class RunFolder:
@@ -98,13 +101,16 @@ class RunFolder:
 def read_config(path: Path) -> Config:
     """A config from a run's `config.json`, or a file like it; `UserError` where it is not one."""
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_regular(path, MOST_CONFIG_BYTES))
     except FileNotFoundError:
         raise UserError(
             f"There is no config file {path}: give the path of a run's config.json."
         ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}).") from None
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{path} cannot be read as JSON ({why}): give a run's config.json, whole."
+        ) from None
     if not isinstance(values, dict):
         raise UserError(f"{path} does not hold a config: give the path of a run's config.json.")
     return Config.from_dict({k: v for k, v in values.items() if k != "environment"}, str(path))

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from vaegan.config import DataConfig
-from vaegan.data.formats import read_cifar_batch, read_idx
+from vaegan.data.formats import CLASSES, read_cifar_batch, read_idx
 from vaegan.data.sources import ArrayImages, FolderImages, ImageSource
 from vaegan.errors import UserError
 from vaegan.randomness import Purpose, generator
+from vaegan.regular_files import expanded
 
 Split = Literal["train", "validation", "test"]
 File = Literal["train", "test"]  # the splits that data sets are published in
@@ -100,7 +101,9 @@ def _set_aside(total: int, count: int, dataset: str) -> tuple[Tensor, Tensor]:
 def _load_whole(
     data: DataConfig, split: File, *, say: Callable[[str], None], progress: bool
 ) -> ImageSource:
-    root = Path(data.data_dir).expanduser()
+    root = expanded(Path(data.data_dir), "--data-dir")
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--data-dir {root} is not a directory: name the one that holds the data.")
     if root.exists() and not os.access(root, os.R_OK | os.X_OK):
         raise UserError(f"--data-dir {root} cannot be read: ask for permission, or name another.")
     if data.dataset == "folder":
@@ -167,7 +170,7 @@ def _idx_set(
 
     files = find() or _download(name, root, places, find)
     images, labels = map(read_idx, files)
-    if images.ndim != 3 or len(images) != len(labels):
+    if images.ndim != 3 or labels.shape != images.shape[:1] or labels.max() >= CLASSES:
         raise UserError(f"{files[0]} and {files[1]} do not belong together: remove both.")
     return images.unsqueeze(1), labels.to(torch.int64)
 

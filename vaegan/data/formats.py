@@ -1,8 +1,14 @@
-"""Readers of the two file formats that the standard data sets come in."""
+"""Readers of the two file formats that the standard data sets come in.
+
+The files may come from anywhere: none may run code, take more memory than a data set has, or be
+read as something that it does not hold.
+"""
 
 import gzip
 import io
+import math
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,10 @@ import torch
 from torch import Tensor
 
 from vaegan.errors import UserError
+from vaegan.regular_files import open_regular, read_regular
+
+MOST_BYTES = 2**30  # of one file, unpacked: twenty times the largest there is
+CLASSES = 10  # of each of the data sets that come in these formats
 
 
 def read_idx(path: Path) -> Tensor:
@@ -20,14 +30,17 @@ def read_idx(path: Path) -> Tensor:
     then the values. Raises `UserError` where the file is something else or ends early.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read()
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({error}): remove it and start again.") from None
+        with open_regular(path, MOST_BYTES) as file:
+            unpacked = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            content = unpacked.read(MOST_BYTES)
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({why}): remove it and start again.") from None
     header, dimensions = content[:3], content[3] if len(content) > 3 else 0
     start = 4 + 4 * dimensions
-    shape = tuple(np.frombuffer(content[4:start], ">i4").tolist())
-    if header != b"\0\0\x08" or len(content) != start + int(np.prod(shape)):
+    whole = header == b"\0\0\x08" and 1 <= dimensions <= 3 and len(content) > start
+    shape = tuple(np.frombuffer(content[4:start], ">i4").tolist()) if whole else ()
+    if not whole or min(shape) < 1 or len(content) != start + math.prod(shape):
         raise UserError(
             f"{path} is not a whole file in MNIST's IDX format: remove it and start again."
         )
@@ -42,11 +55,13 @@ def read_cifar_batch(path: Path) -> tuple[Tensor, Tensor]:
     """
     damaged = UserError(f"{path} is not a whole batch of CIFAR-10: remove it and start again.")
     try:
-        content = path.read_bytes()
+        content = read_regular(path, MOST_BYTES)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}).") from None
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): remove it and start again."
+        ) from None
     if path.suffix == ".bin":
-        if not content or len(content) % 3073:
+        if len(content) % 3073:
             raise damaged
         rows = np.frombuffer(content, np.uint8).reshape(-1, 3073)
         pixels, labels = rows[:, 1:], rows[:, 0]
@@ -54,10 +69,13 @@ def read_cifar_batch(path: Path) -> tuple[Tensor, Tensor]:
         try:
             batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
             pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
+            shape = (len(labels), 3072)
         except Exception:  # a hostile or broken pickle can raise nearly anything
             raise damaged from None
-        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072):
+        if pixels.dtype != np.uint8 or pixels.shape != shape or labels.dtype.kind not in "iu":
             raise damaged
+    if labels.ndim != 1 or len(labels) == 0 or labels.min() < 0 or labels.max() >= CLASSES:
+        raise damaged
     images = torch.from_numpy(pixels.reshape(-1, 3, 32, 32).copy())
     return images, torch.from_numpy(labels.astype(np.int64))
 

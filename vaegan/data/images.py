@@ -1,5 +1,6 @@
 """Pictures of any kind to uint8 [C,S,S], and uint8 to the networks' float32 in [-1, 1]."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from vaegan.errors import UserError
+from vaegan.regular_files import UnfitFileError, open_regular
 
 # A canvas this little larger than the picture is filled up rather than stretched to: digits of
 # 28 pixels keep their own pixels at 32.
@@ -23,6 +25,12 @@ IMAGE_ENDINGS = frozenset(
         *(".ppm", ".pgm", ".pbm", ".pnm"),
     }
 )
+
+
+# What one image may cost: pixels as Pillow counts them, and bytes of its file, which some decoders
+# read as a whole.
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
+MOST_BYTES = 2**29
 
 
 class BadImageError(Exception):
@@ -46,26 +54,40 @@ def read_image(path: Path, size: int, channels: int, background: tuple[int, int,
     is scaled to 8 bits. Raises `BadImageError` for a file that cannot be decoded to its end.
     """
     try:
-        if path.stat().st_size == 0:
-            raise BadImageError("empty file")
-        with Image.open(path, formats=FORMATS) as file:
-            if file.width * file.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
-                raise BadImageError(f"{file.width}x{file.height} pixels are too many")
-            file.load()
-            picture = ImageOps.exif_transpose(file)
-            picture = _flatten(picture, background).convert("L" if channels == 1 else "RGB")
+        with open_regular(path, MOST_BYTES) as content:
+            if os.fstat(content.fileno()).st_size == 0:
+                raise BadImageError("empty file")
+            with Image.open(content, formats=FORMATS) as file:
+                if file.width * file.height > MOST_PIXELS:
+                    raise BadImageError(f"{file.width}x{file.height} pixels are too many")
+                file.load()
+                picture = _upright(file)
+                picture = _flatten(picture, background).convert("L" if channels == 1 else "RGB")
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
     except BadImageError:
         raise
     except Image.UnidentifiedImageError:
         raise BadImageError("not an image") from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError("too many pixels") from None
     except PermissionError:
         raise BadImageError("no permission to read it") from None
+    except FileNotFoundError:
+        why = "a link to nothing" if path.is_symlink() else "no longer there"
+        raise BadImageError(why) from None
+    except UnfitFileError as error:
+        raise BadImageError(str(error.strerror)) from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
-        raise BadImageError(f"damaged: {error}") from None
+        raise BadImageError(f"damaged: {str(error) or type(error).__name__}") from None
     return torch.from_numpy(np.array(picture).reshape(size, size, channels)).permute(2, 0, 1)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; as it is where they are damaged, since the pixels are whole."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # as many kinds as there are ways to damage EXIF data
+        return picture
 
 
 def _flatten(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:

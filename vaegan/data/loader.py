@@ -8,12 +8,13 @@ number of processes.
 """
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vaegan.config import DataConfig
 from vaegan.data.images import to_network_range
 from vaegan.data.sources import ImageSource
+from vaegan.errors import UserError
 from vaegan.partition import Partition
 from vaegan.randomness import Purpose, generator, mirror_mask
 
@@ -87,11 +89,12 @@ class Loader:
         self.source, self.data, self.device = source, data, device
         self.placement: Placement = choose_placement(source, data.placement, device)
         self.order = order.on(device) if self.placement == "device" else order
-        self.labels = None if source.labels is None else source.labels.to(device)
         self.images: Tensor | None = None
         if self.placement != "stream":
             images = source.load_all()
             self.images = images.to(device) if self.placement == "device" else images
+        # Afterwards: an image that broke meanwhile is another one's now, with its label.
+        self.labels = None if source.labels is None else source.labels.to(device)
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of steps `start` to `stop` - 1."""
@@ -138,19 +141,25 @@ class Loader:
         loader = DataLoader(
             _Indexed(self.source),
             batch_sampler=_Steps(self.order, start, stop),
+            collate_fn=_as_it_is,
             num_workers=workers,
+            worker_init_fn=_ignore_warnings,
             # Not forked: trackers and the picture writer run threads, which a fork can deadlock.
             multiprocessing_context="spawn" if workers else None,
             prefetch_factor=BATCHES_AHEAD if workers else None,
             pin_memory=self.device.type == "cuda",
         )
-        for indices, images in loader:
-            here = indices.to(self.device, non_blocking=True)
+        for step, read in enumerate(_unless_a_worker_dies(loader), start):
+            if isinstance(read, str):
+                raise UserError(read)
+            taken, images = read
+            self.source.say_replaced(self.order(step), taken)
+            here = taken.to(self.device, non_blocking=True)
             yield images, None if self.labels is None else self.labels[here]
 
 
-class _Indexed(Dataset[tuple[int, Tensor]]):
-    """Gives each image with its index, so that labels can stay where they are."""
+class _Indexed(Dataset[Tensor]):
+    """Gives batches of images with their indices, so that labels can stay where they are."""
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
@@ -158,8 +167,35 @@ class _Indexed(Dataset[tuple[int, Tensor]]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor]:
-        return index, self.source[index]
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor] | str:
+        """int64 [B] and uint8 [B,C,S,S]; or what to tell the user, since an exception of a worker
+        would arrive with its traceback as its text."""
+        try:
+            taken, images = zip(*map(self.source.read, indices), strict=True)
+        except UserError as error:
+            return str(error)
+        return torch.tensor(taken), torch.stack(images)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _ignore_warnings(_: int) -> None:
+    warnings.simplefilter("ignore")  # Pillow's, of images that are dealt with
+
+
+def _unless_a_worker_dies(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """The batches; `UserError` where a worker process is ended, which says nothing of its own."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            "A worker process that reads images was ended from outside, or by a lack of memory or "
+            "of shared memory: lower --workers or --batch-size, and go on with --resume."
+        ) from None
 
 
 class _Steps(Sampler[list[int]]):

@@ -2,6 +2,8 @@
 
 import copy
 import os
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vaegan.data.images import IMAGE_ENDINGS, BadImageError, fit_arrays, parse_colour, read_image
-from vaegan.errors import UserError
+from vaegan.errors import UserError, in_one_line
 
 R = TypeVar("R")
 
@@ -29,6 +31,14 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Tensor: ...
+
+    def read(self, index: int) -> tuple[int, Tensor]:
+        """The image at `index`; or at the index given with it, where that one has since broken."""
+        ...
+
+    def say_replaced(self, asked: Tensor, taken: Tensor) -> None:
+        """Say and count the images that `read` took others for; both int64 [n]."""
+        ...
 
     def load_all(self) -> Tensor: ...
 
@@ -59,6 +69,12 @@ class ArrayImages:
     def __getitem__(self, index: int) -> Tensor:
         return self.images[index]
 
+    def read(self, index: int) -> tuple[int, Tensor]:
+        return index, self.images[index]
+
+    def say_replaced(self, asked: Tensor, taken: Tensor) -> None:
+        return None  # what is in memory does not change
+
     def load_all(self) -> Tensor:
         return self.images
 
@@ -75,6 +91,10 @@ class FolderImages:
     Images that all lie in two or more sub-folders are labelled by the first folder of their path.
     Every file is decoded once by the constructor, so that bad ones are known before training:
     they are named and counted, and refused (`UserError`) or skipped as `bad_images` says.
+
+    A file that breaks or goes away later is refused or skipped likewise: the next one in the order
+    of paths that can be read is taken in its place, with its own label. So the number of images
+    stays, and which one is taken depends on the files alone, not on processes or time.
     """
 
     def __init__(
@@ -90,7 +110,8 @@ class FolderImages:
     ) -> None:
         self.shape = (channels, size, size)
         self.background = parse_colour(background)
-        self.progress = progress
+        self.root, self.bad_images, self.progress = root, bad_images, progress
+        self.replaced: set[Path] = set()
         self.files = find_images(root)
         bad = self._find_bad()
         if bad:
@@ -104,7 +125,7 @@ class FolderImages:
                 raise UserError(
                     f"{counted}: {listed}; mend or remove them, or add --bad-images skip."
                 )
-            say(f"{counted} and are skipped: {listed}.")
+            say(in_one_line(f"{counted} and are skipped: {listed}."))
             broken = {path for path, _ in bad}
             self.files = [path for path in self.files if path not in broken]
             if not self.files:
@@ -115,15 +136,48 @@ class FolderImages:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        return read_image(self.files[index], self.shape[1], self.shape[0], self.background)
+        return self.read(index)[1]
+
+    def read(self, index: int) -> tuple[int, Tensor]:
+        """The image at `index`, or the next that can be read, with its index.
+
+        `UserError` where bad images are refused, or where none can be read any more.
+        """
+        for place in (*range(index, len(self)), *range(index)):
+            try:
+                return place, self._decode(self.files[place])
+            except BadImageError as error:
+                if self.bad_images == "refuse":
+                    raise UserError(
+                        f"{self.files[place]} could be read at the start and cannot any more "
+                        f"({error}): bring it back and start again (a run goes on with --resume), "
+                        "or give --bad-images skip, which takes the next image in its place."
+                    ) from None
+        raise UserError(f"None of the images in {self.root} can be read any more: bring them back.")
+
+    def say_replaced(self, asked: Tensor, taken: Tensor) -> None:
+        for index in asked[asked != taken].tolist():
+            if (path := self.files[index]) not in self.replaced:
+                self.replaced.add(path)
+                text = (
+                    f"{path} can no longer be read and the next image is taken in its place; "
+                    f"{len(self.replaced)} of {len(self)} so far."
+                )
+                # Not only from the main process: each reads other images.
+                tqdm.write(in_one_line(text), file=sys.stderr)
 
     def load_all(self) -> Tensor:
         images = torch.empty((len(self), *self.shape), dtype=torch.uint8)
 
-        def load(index: int) -> None:
-            images[index] = self[index]
+        def load(index: int) -> int:
+            taken, images[index] = self.read(index)
+            return taken
 
-        self._in_threads(load, range(len(self)), "loading images")
+        asked = torch.arange(len(self))
+        taken = torch.tensor(self._in_threads(load, range(len(self)), "loading images"))
+        self.say_replaced(asked, taken)
+        if self.labels is not None:
+            self.labels = self.labels[taken]
         return images
 
     def select(self, rows: Tensor) -> "FolderImages":
@@ -132,10 +186,13 @@ class FolderImages:
         chosen.labels = None if self.labels is None else self.labels[rows]
         return chosen
 
+    def _decode(self, path: Path) -> Tensor:
+        return read_image(path, self.shape[1], self.shape[0], self.background)
+
     def _find_bad(self) -> list[tuple[Path, str]]:
         def reason(path: Path) -> str | None:
             try:
-                read_image(path, self.shape[1], self.shape[0], self.background)
+                self._decode(path)
             except BadImageError as error:
                 return str(error)
             return None
@@ -144,8 +201,10 @@ class FolderImages:
         return [(path, why) for path, why in zip(self.files, reasons, strict=True) if why]
 
     def _in_threads(self, function: Callable[[Any], R], items: Sequence[Any], what: str) -> list[R]:
-        # Pillow decodes without holding the interpreter's lock, so threads are enough.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Pillow decodes without holding the interpreter's lock, so threads are enough. What it
+        # warns of (damaged EXIF data, many pixels) is dealt with here.
+        with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            warnings.simplefilter("ignore")
             results = pool.map(function, items)
             return list(
                 tqdm(results, what, len(items), unit="img", disable=not self.progress, leave=False)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaegan.metrics.extraction import extract, sum_over_processes
 from vaegan.metrics.extractors import Extractor
+from vaegan.tensor_files import read_tensors
 
 FORMAT = "vaegan-features-1"
 
@@ -108,7 +109,8 @@ def read_features(path: Path, key: str, say: Callable[[str], None]) -> Tensor | 
     if not path.is_file():
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            content = read_tensors(file)
         features = content["features"]
         if content["key"] == key and content["sha256"] == tensor_digest(features):
             return features

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vaegan.errors import UserError
+from vaegan.tensor_files import read_tensors
 
 # Option value -> module and class, imported when it is asked for.
 EXTRACTORS = {
@@ -116,7 +117,7 @@ def load_extractor(
     content = _read_plain(path)
     try:
         module = kind(name, list(kind.ABOUT.layers), io.BytesIO(content))
-    except (RuntimeError, KeyError, TypeError, AttributeError):
+    except (RuntimeError, KeyError, TypeError, AttributeError, ValueError):
         raise UserError(
             f"The weights in {path} are not those of {name}: bring the file that belongs to it."
         ) from None
@@ -135,7 +136,7 @@ def _read_plain(path: Path) -> bytes:
     """The bytes of a weights file, once it is sure that they hold tensors and no code."""
     try:
         content = path.read_bytes()
-        torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        read_tensors(io.BytesIO(content))
     except Exception as error:  # a hostile or broken file can raise nearly anything
         raise UserError(
             f"{path} is not a file of weights that can be read (it is damaged, or holds more than "

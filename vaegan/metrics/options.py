@@ -9,6 +9,7 @@ from vaegan.errors import UserError
 from vaegan.metrics.cache import default_folder
 from vaegan.metrics.extractors import EXTRACTORS
 from vaegan.metrics.protocol import Protocol, Sampler
+from vaegan.regular_files import expanded
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,5 +88,5 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
         sampler=options.sampler,
         seed=options.seed,
         batch_size=options.batch_size,
-        cache=options.cache_dir.expanduser(),
+        cache=expanded(options.cache_dir, "--cache-dir"),
     )

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vaegan.config import DataConfig
+from vaegan.config import MOST_IMAGES, DataConfig
 from vaegan.data import load_source
 from vaegan.data.datasets import Split
 from vaegan.errors import UserError
@@ -47,11 +47,12 @@ class Protocol:
         for name in ("num_samples", "num_reference", "num_reconstructions"):
             value = getattr(self, name)
             none_wanted = name == "num_reconstructions" and value == 0
-            if value is not None and value < FEWEST and not none_wanted:
+            if value is not None and not FEWEST <= value <= MOST_IMAGES and not none_wanted:
                 also = ", or 0 for none" if name == "num_reconstructions" else ""
                 option = "--" + name.replace("_", "-")
                 raise UserError(
-                    f"{option} {value} is not allowed: it must be {FEWEST} or more{also}."
+                    f"{option} {value} is not allowed: it must be {FEWEST} or more{also}, "
+                    f"and at most {MOST_IMAGES:,}."
                 )
         if not 1 <= self.batch_size <= BLOCK:
             raise UserError(

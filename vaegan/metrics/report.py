@@ -7,8 +7,10 @@ from typing import Any
 
 from vaegan.errors import UserError
 from vaegan.metrics.record import FORMAT
+from vaegan.regular_files import read_regular
 
 WIDTH = 34
+MOST_BYTES = 2**24  # of a record
 
 # What the images to reconstruct are called, by their split.
 SPLITS = {
@@ -71,8 +73,8 @@ def check_writable(path: Path, format_name: str = FORMAT) -> None:
     if not path.exists():
         return
     try:
-        held = json.loads(path.read_text())
-    except (OSError, ValueError):
+        held = json.loads(read_regular(path, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
         held = None
     if not isinstance(held, dict) or held.get("format") != format_name:
         raise UserError(
