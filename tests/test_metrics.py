@@ -7,9 +7,17 @@ import scipy.ndimage
 import torch
 from torch import Tensor
 
-from vaegan.metrics.distances import inception_score, kernel_distance, precision_and_recall
+from vaegan.metrics.distances import (
+    KERNEL_SUBSETS,
+    _kernel_distance_subset_by_subset,
+    inception_score,
+    kernel_distance,
+    kernel_subset_size,
+    precision_and_recall,
+)
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
+from vaegan.metrics.kernel import is_cheaper
 from vaegan.metrics.latents import COMPONENTS, fit_mixture
 
 
@@ -125,6 +133,17 @@ def test_kernel_distance_equals_the_unbiased_estimate_written_out() -> None:
     found = kernel_distance(a, b)  # every subset is the whole set
     assert found.mean == pytest.approx(within - 2 * across, rel=1e-6)
     assert found.std < 1e-9
+
+
+@pytest.mark.parametrize(("first", "second"), [(150, 150), (400, 90), (2100, 1300)])
+def test_kernel_distance_in_one_matrix_is_torch_fidelitys(first: int, second: int) -> None:
+    a, b = features(first, 20, seed=1), features(second, 20, seed=2) + 0.3
+    size = kernel_subset_size(first, second)
+    assert is_cheaper(first, second, KERNEL_SUBSETS, size)
+    expected = _kernel_distance_subset_by_subset(a, b, size)
+    found = kernel_distance(a, b)
+    assert found.mean == pytest.approx(expected.mean, rel=1e-10)
+    assert found.std == pytest.approx(expected.std, rel=1e-8, abs=1e-12)
 
 
 def test_kernel_distance_of_unequal_sets_draws_subsets_of_the_smaller() -> None:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vaegan.metrics.kernel import is_cheaper, subset_distances
+
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 100, 1000
 SCORE_SPLITS = 10
 NEIGHBOURS = 3
@@ -32,6 +34,20 @@ def kernel_distance(generated: Tensor, reference: Tensor) -> Spread:
     The unbiased estimate with the kernel (x . y / D + 1)^3, over 100 subsets of 1000, or of the
     smaller set's size (Binkowski et al. 2018, arXiv 1801.01401). Below zero is possible.
     """
+    size = kernel_subset_size(len(generated), len(reference))
+    if is_cheaper(len(generated), len(reference), KERNEL_SUBSETS, size):
+        found = subset_distances(
+            generated.double(),
+            reference.double(),
+            subsets=KERNEL_SUBSETS,
+            size=size,
+            seed=DRAW_SEED,
+        )
+        return Spread(float(found.mean()), float(found.std(correction=0)))
+    return _kernel_distance_subset_by_subset(generated, reference, size)
+
+
+def _kernel_distance_subset_by_subset(generated: Tensor, reference: Tensor, size: int) -> Spread:
     from torch_fidelity.metric_kid import (
         KEY_METRIC_KID_MEAN,
         KEY_METRIC_KID_STD,
@@ -42,7 +58,7 @@ def kernel_distance(generated: Tensor, reference: Tensor) -> Spread:
         generated.double(),
         reference.double(),
         kid_subsets=KERNEL_SUBSETS,
-        kid_subset_size=kernel_subset_size(len(generated), len(reference)),
+        kid_subset_size=size,
         rng_seed=DRAW_SEED,
         verbose=False,
     )
