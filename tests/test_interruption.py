@@ -107,7 +107,7 @@ def test_an_impatient_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_one_process_that_is_told_stops_all_after_the_same_step(tmp_path: Path) -> None:
-    flags = [*processes(2), __file__]
+    flags = [*processes(2), __file__, "--told"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", *flags]
     result = run_command(launch, tmp_path, ACCELERATE_USE_CPU="true")
     assert result.returncode == 0, result.stderr[-3000:]
@@ -118,6 +118,31 @@ def test_one_process_that_is_told_stops_all_after_the_same_step(tmp_path: Path) 
     assert step == told[0]["steps"]
     assert 5 <= step <= 12, "soon after step 5, in which the second process was told"
     assert result.stderr.count("Stopped by SIGUSR1 after step") == 1
+
+
+def test_a_killed_process_ends_the_others_and_torchrun_goes_on(tmp_path: Path) -> None:
+    """The second of two processes is killed in its sixth step, and only on its first start."""
+    run = ["--max-restarts", "1", "--nproc-per-node", "2", "--standalone", __file__, "--killed"]
+    launch = [sys.executable, "-m", "torch.distributed.run", *run]
+    result = run_command(launch, tmp_path, ACCELERATE_USE_CPU="true")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "SIGKILL" in result.stderr or "exitcode: -9" in result.stderr
+    assert result.stderr.count("Resuming out at step 4.") == 1
+    killed = weights(str(tmp_path / "out/ckpt.pt"))
+    (tmp_path / "whole").mkdir()
+    whole = run_command([w for w in launch if w != "--killed"], tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    for one, other in zip(killed, weights(str(tmp_path / "whole/out/ckpt.pt")), strict=True):
+        assert torch.equal(one, other)
+
+
+def main_of_a_killed_process() -> None:
+    """Train as one of two processes under torchrun."""
+    again = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
+    if "--killed" in sys.argv and os.environ["RANK"] == "1" and not again:
+        signal_in_step(signal.SIGKILL, 6)
+    options = [*TINY_OPTIONS, "--output-dir", "out", "--max-steps", "9", "--checkpoint-every", "4"]
+    sys.exit(main([*options, "--auto-resume"]))
 
 
 def main_of_one_process() -> None:
@@ -138,4 +163,6 @@ def main_of_one_process() -> None:
 
 
 if __name__ == "__main__":
+    if "TORCHELASTIC_RESTART_COUNT" in os.environ and "--told" not in sys.argv:
+        main_of_a_killed_process()
     main_of_one_process()

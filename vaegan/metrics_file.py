@@ -65,5 +65,5 @@ class MetricsFile:
 def _step(line: str) -> int:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 2**63  # a line cut off by a crash is no line

@@ -201,7 +201,14 @@ class Trainer:
                 say(line)
 
     def fit(self) -> None:
-        """Train to the last step."""
+        """Train to the last step; however that ends, what is being written gets written."""
+        try:
+            self._fit()
+        finally:
+            if self.main:
+                self.writer.close()
+
+    def _fit(self) -> None:
         run = self.config.run
         batches = self.loader.steps(self.start, self.stop)
         if self.start == 0:
