@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from evaluation.bars import save_bars
 from evaluation.command import EPILOG, add_jobs_option, end_trainings_too, prepare, run_command
 from evaluation.comparison_report import FORMAT, as_json, as_markdown
+from evaluation.configurations_file import as_options, chosen_settings
 from evaluation.contact_sheet import save_contact_sheet
 from evaluation.jobs import train_all
 from evaluation.result_folder import ResultFolder
@@ -55,6 +56,11 @@ def parser() -> Parser:
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the comparison")
     add("--dataset", choices=get_args(DatasetName), help="train all four models on this data set")
     add("--images", type=int, help="how many images each model sees, with --dataset")
+    add(
+        "--settings",
+        type=Path,
+        help='JSON of settings by model, as tune.py chooses them: {"vae": [{"lr": 0.001}], ...}',
+    )
     add("--seeds", type=int, nargs="+", help="of the trainings, with --dataset (default: 0 1 2)")
     add_jobs_option(parser)
     add_protocol_options(parser)
@@ -110,12 +116,19 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
 def plan(options: argparse.Namespace, folder: Path, words: Sequence[str]) -> list[Training]:
     """All trainings in their order, checked; `UserError` before any work."""
     refuse_decided(words, DECIDED, "the comparison (--dataset, --data-dir, --images, --seeds)")
+    settings = chosen_settings(options.settings) if options.settings else {}
+    own = {name for each in settings.values() for name in each}
+    refuse_decided(words, own | {f"no_{name}" for name in own}, f"{options.settings}")
     seeds = SEEDS if options.seeds is None else options.seeds
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds {' '.join(map(str, seeds))} names a seed twice: name each once.")
     wanted = [
         Wanted(
-            f"{model}-seed{seed}", model, seed, f"gan-seed{seed}" if model == "vae-dis" else None
+            f"{model}-seed{seed}",
+            model,
+            seed,
+            f"gan-seed{seed}" if model == "vae-dis" else None,
+            as_options(settings.get(model, {})),
         )
         for seed in seeds
         for model in ORDER
@@ -141,7 +154,7 @@ def _refuse_misuse(options: argparse.Namespace, training_options: Sequence[str])
             "--dataset is given without --images: say how many images each model is to see."
         )
     if options.checkpoints:
-        training = ("images", "seeds", "jobs")
+        training = ("images", "seeds", "settings", "jobs")
         surplus = [f"--{name}" for name in training if getattr(options, name) is not None]
         surplus += list(training_options[:1])
         if surplus:

@@ -57,6 +57,18 @@ def read_configurations(path: Path) -> Configurations:
     return content
 
 
+def chosen_settings(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Settings by model, where one configuration of each is left; `UserError` where more are."""
+    configurations = read_configurations(path)
+    for model, tried in configurations.items():
+        if len(tried) > 1:
+            raise UserError(
+                f"{path} has {len(tried)} configurations of {model}, and a comparison trains one: "
+                "leave the best, which tune.py finds."
+            )
+    return {model: tried[0] for model, tried in configurations.items()}
+
+
 def _check(path: Path, model: str, tried: Any) -> None:
     if model not in get_args(ModelName):
         known = ", ".join(get_args(ModelName))

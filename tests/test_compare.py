@@ -201,6 +201,9 @@ GIVEN = ["out/runs/vae-seed0/ckpt.pt", "out/runs/gan-seed0/ckpt.pt"]
         ([*TRAIN, "--seeds", "1", "1", *NETWORKS], "names a seed twice"),
         ([*TRAIN, "--", "--max-steps=9"], "--max-steps after -- is decided by the comparison"),
         ([*TRAIN, "--", "--help"], "--help after -- is decided"),
+        ([*TRAIN, "--settings", "two.json"], "two.json has 2 configurations of vae"),
+        ([*TRAIN, "--settings", "lr.json", "--", "--lr", "1"], "--lr after -- is decided by lr"),
+        ([*GIVEN, "--settings", "lr.json"], "--settings is for training"),
         ([*TRAIN, *NETWORKS, "--surplus", "1"], "--surplus"),
         ([*TRAIN, *NETWORKS, "--beta", "2"], "--beta has no effect on --model gan"),
         ([*TRAIN, "--num-reference", "9999", *NETWORKS], "the train split of mnist5k has"),
@@ -226,6 +229,8 @@ def test_what_cannot_be_compared_is_said_in_one_sentence_before_any_work(
     for folder, name in (("mine", "thesis.txt"), ("others", "comparison.json"), (".", "thesis.md")):
         Path(folder).mkdir(exist_ok=True)
         Path(folder, name).write_text('"years of work"')
+    Path("two.json").write_text('{"vae": [{"lr": 1}, {"lr": 2}]}')
+    Path("lr.json").write_text('{"vae": [{"lr": 1}]}')
     content = torch.load(GIVEN[0], weights_only=True)
     content["config"]["data"]["dataset"] = "fashion-mnist"
     torch.save(content, "fashion.pt")
@@ -245,6 +250,17 @@ def test_what_cannot_be_compared_is_said_in_one_sentence_before_any_work(
     assert started == []
     assert Path("mine/thesis.txt").read_text() == '"years of work"'
     assert [path.name for path in Path("others").iterdir()] == ["comparison.json"]
+
+
+def test_settings_of_single_models_are_those_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "chosen.json"
+    file.write_text('{"vae": [{"beta": 2.5}], "gan": [{"lr": 0.5}]}')
+    options = compare.parser().parse_args([*TRAIN, "--settings", str(file), "--output", "new"])
+    planned = {t.name: t.config for t in compare.plan(options, tmp_path / "new", NETWORKS[1:])}
+    assert planned["vae-seed1"].objective.beta == 2.5
+    assert planned["gan-seed0"].optim.lr == 0.5
+    assert planned["vaegan-seed0"].optim.lr != 0.5
+    assert planned["vaegan-seed0"].objective.beta != 2.5
 
 
 def test_the_file_can_be_started_from_anywhere(tmp_path: Path) -> None:
