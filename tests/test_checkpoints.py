@@ -150,7 +150,7 @@ def content(step: int) -> dict[str, Any]:
     empty: dict[str, Any] = dict.fromkeys(
         ("config", "global_batch", "networks", "ema", "optimizer", "balance", "scaler")
     )
-    return {**empty, "step": step, "networks": torch.arange(1000.0) + step}
+    return {**empty, "global_batch": 8, "step": step, "networks": torch.arange(1000.0) + step}
 
 
 def steps(store: CheckpointStore) -> list[int]:
