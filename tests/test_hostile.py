@@ -355,7 +355,7 @@ KINDS = [
     weights("text for a step", "how far", put("many", "step"), "resume"),
     weights("for inference", "vaegan-inference", put("vaegan-inference", "format"), "resume"),
     weights("other batch", "images per step", put(9, "global_batch"), "resume"),
-    weights("complete", "is complete", put(3, "step"), "resume"),
+    weights("complete", "is complete", put(9, "step"), "resume"),
     weights("without a network", WRONG_STATE, without("networks", "decoder"), "resume"),
     weights("numbers for networks", WRONG_STATE, put(3, "networks"), "resume"),
     weights("wrong average", WRONG_STATE, put({}, "ema", "decoder"), "resume"),

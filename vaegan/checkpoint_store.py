@@ -9,13 +9,16 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vaegan.checkpoint import RESUME_FORMAT, read_file, write_file
 from vaegan.errors import UserError
+from vaegan.regular_files import open_regular, read_regular
 from vaegan.whole_files import DigestedFile, write_text
 
+MOST_MANIFEST_BYTES, MOST_BYTES = 2**24, 2**50
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 
 Manifest = dict[str, dict[str, Any]]
@@ -92,10 +95,10 @@ class CheckpointStore:
         A checkpoint without a note is read all the same: the manifest must not lose a run.
         """
         try:
-            noted = json.loads(self.manifest_file.read_text())
+            noted = json.loads(read_regular(self.manifest_file, MOST_MANIFEST_BYTES))
             there = {path.name for path in self.paths()}
             return {k: dict(v) for k, v in noted.items() if k in there}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return {}
 
     def _note(self, path: Path, file: DigestedFile) -> None:
@@ -123,7 +126,7 @@ def _step(path: Path) -> int:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open_regular(path, MOST_BYTES) as file:
+            return hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from None

@@ -141,7 +141,7 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
     _refuse_without_effect(arguments, settings)
     if not settings.run.output_dir:
         settings = settings.replace(output_dir=_default_folder(settings))
-    folder = RunFolder(Path(settings.run.output_dir).expanduser())
+    folder = _run_folder(settings.run.output_dir)
     if auto_resume and folder.config_file.exists():
         stored, resume = folder.read_config(), True
         # What the start of the run fixed, where the command leaves it open as it did then.

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vaegan.errors import UserError
+from vaegan.regular_files import read_regular
 from vaegan.whole_files import write_text
+
+MOST_BYTES = 2**32
 
 
 class MetricsFile:
@@ -40,7 +43,7 @@ class MetricsFile:
         try:
             if not self.path.exists():
                 return
-            lines = self.path.read_text(errors="replace").splitlines(keepends=True)
+            lines = read_regular(self.path, MOST_BYTES).decode(errors="replace").splitlines(True)
             kept = [line for line in lines if line.endswith("\n") and _step(line) <= step]
             if kept != lines:
                 write_text(self.path, "".join(kept))

@@ -79,7 +79,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             # posterior near the prior that samples are drawn from.
             "vae": {"beta": 4.0, "lr": 4e-3},
             "gan": {"lr": 2e-3, "lr_discriminator": 2e-3},
-            "vae-dis": {"beta": 5.0, "lr": 1e-3},
+            "vae-dis": {"beta": 5.0, "lr": 2e-3},
         },
     ),
     # andersbll/autoencoding_beyond_pixels, the scripts for CelebA and LFW (64 pixels) and for
