@@ -128,10 +128,11 @@ class Learner:
             )
             gate = equilibrium_gate(real, fake, config.objective)
             metrics |= {f"gate/{name}_steps": open_.float() for name, open_ in gate.items()}
-        if self.device.type == "cpu":
+        scaled = self.accelerator.scaler is not None
+        if scaled and not gate:
+            optimizer.step()  # leaves out what overflowed, and lowers the scale for it
+        elif self.device.type == "cpu" and not scaled:
             step_on_host(optimizer, gate, sound)
-        elif self.accelerator.scaler is not None and not gate:
-            optimizer.step()  # the loss scale's own steps: it leaves out what overflowed
         else:
             step_on_device(optimizer, gate, sound)
         self.statistics.put_back_unless(sound, statistics)
