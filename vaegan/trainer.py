@@ -30,7 +30,7 @@ from vaegan.data.images import to_network_range
 from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
 from vaegan.failures import failures_explained
 from vaegan.interruption import Interruption
-from vaegan.learner import Learner, check_compile
+from vaegan.learner import Learner, check_compile, check_sync_batchnorm
 from vaegan.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib
 from vaegan.metrics_file import MetricsFile
 from vaegan.networks import count_parameters
@@ -60,6 +60,7 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     """
     accelerator = build_accelerator(config.run.precision)
     check_compile(config, accelerator)
+    check_sync_batchnorm(config, accelerator)
     main = accelerator.is_main_process
 
     def say(text: str) -> None:
