@@ -148,20 +148,13 @@ def test_pictures_are_drawn_with_the_averaged_weights_of_the_inference_file(
 ) -> None:
     from vaegan.pictures import sample_grid
 
-    path = finished / "straight/ckpt.pt"
-    averaged, raw = vaegan.load(path), vaegan.load(path, weights="raw")
-    seed = averaged.config.run.seed
-    picture = np.asarray(Image.open(finished / "straight/samples/step-00000040.png")).astype(int)
-
-    def levels_apart(model: vaegan.VAEGAN) -> np.ndarray:
-        grid = sample_grid(model.sample(64, seed)).permute(1, 2, 0).numpy()
-        factor = picture.shape[0] // grid.shape[0]
-        return np.abs(picture[::factor, ::factor] - grid)
-
-    # The run's convolutions have another memory layout, which rounds a few pixels otherwise.
-    assert levels_apart(averaged).max() <= 1
-    assert (levels_apart(averaged) > 0).mean() < 0.001
-    assert (levels_apart(raw) > 1).mean() > 0.1
+    model = vaegan.load(finished / "straight/ckpt.pt")
+    # In the run's own memory layout; another one rounds a few pixels otherwise.
+    model.decoder.to(memory_format=torch.channels_last)
+    grid = sample_grid(model.sample(64, model.config.run.seed))
+    picture = np.asarray(Image.open(finished / "straight/samples/step-00000040.png"))
+    factor = picture.shape[0] // grid.shape[1]
+    assert (picture[::factor, ::factor] == grid.permute(1, 2, 0).numpy()).all()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "pickled code", "other architecture", "resume"])

@@ -174,7 +174,7 @@ class PeriodicEvaluation:
             if by == {name: record[name] for name in by}:
                 return float(record["frechet_distance"])
         except (KeyError, TypeError, ValueError, RuntimeError):
-            pass  # in a damaged file these names can hold anything
+            return None  # in a damaged file these names can hold anything
         return None
 
     def _warn_if_dear(self, step: int) -> None:
