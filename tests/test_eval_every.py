@@ -21,6 +21,7 @@ from tests.test_distributed import processes
 from tests.test_run import metrics, same
 from tests.tiny import TINY_OPTIONS
 from vaegan.cli import main
+from vaegan.evaluation_cost import EvaluationCost
 
 OFFLINE = ["--eval-extractor", "efficientnet-lite0"]
 EVALUATED = ["--eval-every", "3", "--eval-samples", "8", *OFFLINE]
@@ -105,7 +106,7 @@ def test_the_logged_numbers_are_those_of_fid_py_on_the_checkpoint(
 def test_it_says_what_evaluations_cost(runs: Path) -> None:
     """Two tiny steps are no work beside them: far more than 5 %, which is said once."""
     said = (runs / "said.txt").read_text()
-    assert said.count("Evaluations every 3 steps take") == 1
+    assert said.count("Evaluations every 3 steps take more than 5% of the time") == 1
     assert "Evaluations took" in said.splitlines()[-1]
     shares = [row["eval/share_of_time"] for row in evaluations(runs / "out").values()]
     assert all(0.05 < share < 1 for share in shares)
@@ -145,6 +146,20 @@ def test_under_another_measure_the_best_is_measured_again(copied: Path) -> None:
     assert len(distances) == 3
 
 
+def test_auto_evaluates_when_it_can_be_afforded_and_metrics_are_logged(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(runs / "cache"))
+    asked = iter([False, True, False])
+    monkeypatch.setattr(EvaluationCost, "affordable", lambda cost: next(asked))
+    options = ["--eval-every", "auto", "--eval-samples", "8", *OFFLINE, "--max-steps", "7"]
+    said = train(*TINY_OPTIONS, *options, "--output-dir", str(tmp_path / "out"))
+    assert list(evaluations(tmp_path / "out")) == [4, 7], "of steps 2, 4 and 6, and the last"
+    assert next(asked, "all were used") == "all were used"
+    assert "Evaluating in 5% of the time as:" in said
+    assert "more than" not in said, "nobody is told to choose what auto chooses"
+
+
 def test_two_processes_measure_the_weights_of_the_checkpoint(
     accelerate_launch: Command, tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +196,7 @@ def test_a_gan_is_evaluated_too(
     [
         (["--eval-every", "5", "--eval-extractor", "vgg"], "--eval-extractor vgg is not known"),
         (["--eval-samples", "100"], "--eval-samples has no effect on a run that is not evaluated"),
-        (["--eval-every", "-1"], "--eval-every -1 is not allowed: it must be 0 or more"),
+        (["--eval-every", "-1"], "--eval-every -1 is not allowed: it must be auto, or 0 or more"),
         (["--eval-every", "5", "--eval-samples", "3"], "--eval-samples 3 is not allowed"),
         (["--eval-every", "5"], "Inception's weights cannot be fetched"),
     ],

@@ -305,9 +305,10 @@ class RunConfig:
     are logged; the last step always has one."""
     keep_last: int = 2
     """How many of the newest checkpoints are kept."""
-    eval_every: int = 0
-    """Steps between two evaluations of the samples, the last step always having one; 0 for none.
-    The Fréchet distance (FID) and KID against held-out images are logged, and the best checkpoint
+    eval_every: int | Literal["auto"] = 0
+    """Steps between two evaluations of the samples, the last step always having one; 0 for none;
+    auto for as many as take at most 5 % of the time, looked at whenever metrics are logged. The
+    Fréchet distance (FID) and KID against held-out images are logged, and the best checkpoint
     by the former is kept as best.pt."""
     eval_samples: int = 2000
     """Samples of each evaluation, and at most as many held-out images."""
@@ -340,7 +341,8 @@ class RunConfig:
         _check(0 <= total <= MOST_IMAGES, "--global-batch-size", total, allowed)
         allowed = f"above 0 and at most {MOST_EPOCHS:.0f}"
         _check(0 < self.epochs <= MOST_EPOCHS, "--epochs", self.epochs, allowed)
-        _check(self.eval_every >= 0, "--eval-every", self.eval_every, "0 or more")
+        every = self.eval_every
+        _check(every == "auto" or every >= 0, "--eval-every", every, "auto, or 0 or more")
         # Fewer have no third neighbour: vaegan.metrics.protocol.FEWEST.
         samples, allowed = self.eval_samples, f"4 or more and at most {MOST_IMAGES:,}"
         _check(4 <= samples <= MOST_IMAGES, "--eval-samples", samples, allowed)

@@ -19,6 +19,7 @@ from torch import nn
 from vaegan.checkpoint import load_weights, read_inference_file
 from vaegan.config import Config
 from vaegan.data import ImageSource, held_out_split, load_held_out
+from vaegan.evaluation_cost import MOST_SHARE, EvaluationCost
 from vaegan.metrics.cache import default_folder, tensor_digest
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extraction import sum_over_processes
@@ -26,8 +27,7 @@ from vaegan.metrics.extractors import load_extractor
 from vaegan.metrics.protocol import Protocol, RealImages, choose_rows
 from vaegan.model import VAEGAN
 from vaegan.networks import Absent, Networks
-
-MOST_SHARE = 0.05  # of a run's time; evaluations that take more are said to
+from vaegan.processes import main_decides
 
 
 class PeriodicEvaluation:
@@ -78,12 +78,21 @@ class PeriodicEvaluation:
 
         `decoder` is the model's, with any weights; `step` is where the run begins.
         """
-        self.began, self.first_step = time.perf_counter(), step
+        self.cost, self.first_step, self.warned = EvaluationCost(), step, False
         self.say(self._what())
         self.evaluator.reference_features(self.images)
         self.best = self._judge_best(copy.deepcopy(decoder), best_file)
-        self.spent = time.perf_counter() - self.began
-        self.count, self.measuring, self.warned = 0, 0.0, False
+        self.cost.is_prepared()
+
+    def due(self, step: int) -> bool:
+        """Whether to evaluate after `step`, counted from 1; to be called by all processes.
+
+        With `auto`, every `log_every` steps the main process's clock decides.
+        """
+        run = self.config.run
+        if run.eval_every != "auto":
+            return step % run.eval_every == 0
+        return step % run.log_every == 0 and main_decides(self.cost.affordable(), self.accelerator)
 
     def __call__(self, decoder: nn.Module, step: int) -> dict[str, float]:
         """What to log of `decoder`, which is left as it is; empty but on the main process."""
@@ -92,9 +101,7 @@ class PeriodicEvaluation:
         if not self.record:
             return {}
         seconds = time.perf_counter() - begin
-        self.spent += seconds
-        self.measuring += seconds
-        self.count += 1
+        self.cost.took(seconds)
         distance = self.record["frechet_distance"]
         self.is_best = distance < self.best  # false for what is not a number
         if self.is_best:
@@ -106,21 +113,17 @@ class PeriodicEvaluation:
             f"{self.record['kernel_distance']:.4g}, in {seconds:.1f} s"
             + (": the best so far." if self.is_best else ".")
         )
-        self._warn_if_dear(step)
+        self._say_if_dear(step)
         return {
             f"eval/{_short(frechet)}": distance,
             f"eval/{_short(kernel)}": self.record["kernel_distance"],
-            "eval/share_of_time": self.share_of_time(),
+            "eval/share_of_time": self.cost.share(),
         }
-
-    def share_of_time(self) -> float:
-        """What part of the time since `start` evaluations have taken, all their work included."""
-        return self.spent / (time.perf_counter() - self.began)
 
     def summary(self, best_file: Path) -> str:
         """What the run ends with: the time that evaluations took, and where the best is."""
         where = f"; the best step's weights are in {best_file}" if math.isfinite(self.best) else ""
-        return f"Evaluations took {self.share_of_time():.1%} of the time{where}."
+        return f"Evaluations took {self.cost.share():.1%} of the time{where}."
 
     def _measure(self, decoder: nn.Module) -> dict[str, Any]:
         """All numbers of the samples of `decoder`, a copy, as the main process has it."""
@@ -177,28 +180,27 @@ class PeriodicEvaluation:
             return None  # in a damaged file these names can hold anything
         return None
 
-    def _warn_if_dear(self, step: int) -> None:
+    def _say_if_dear(self, step: int) -> None:
         """Say once that evaluations this often take more than 5 % of the time."""
-        every, each = self.config.run.eval_every, self.measuring / self.count
-        training = time.perf_counter() - self.began - self.spent
-        per_step = training / (step - self.first_step)
-        share = each / (each + every * per_step)
-        if share > MOST_SHARE and not self.warned:
+        every = self.config.run.eval_every
+        if every == "auto" or self.warned:
+            return
+        if enough := self.cost.enough(every, step - self.first_step):
             self.warned = True
-            enough = math.ceil(each * (1 / MOST_SHARE - 1) / per_step)
             self.say(
-                f"Evaluations every {every:,} steps take {share:.0%} of the time; with "
-                f"--eval-every {enough} it would be {MOST_SHARE:.0%}, and fewer --eval-samples "
-                "help too."
+                f"Evaluations every {every:,} steps take more than {MOST_SHARE:.0%} of the time: "
+                f"--eval-every {enough} or auto would take that, and fewer --eval-samples help "
+                "too."
             )
 
     def _what(self) -> str:
         """What is compared with what, as the command that does the same."""
         number = "" if self.num_reference is None else f"--num-reference {self.num_reference} "
+        every = self.config.run.eval_every
+        often = f"in {MOST_SHARE:.0%} of the time" if every == "auto" else f"every {every:,} steps"
         return (
-            f"Evaluating every {self.config.run.eval_every:,} steps as: python evaluation/fid.py "
-            f"ckpt.pt --num-samples {self.protocol.num_samples} "
-            f"--reference {self.protocol.reference} {number}"
+            f"Evaluating {often} as: python evaluation/fid.py ckpt.pt --num-samples "
+            f"{self.protocol.num_samples} --reference {self.protocol.reference} {number}"
             f"--num-reconstructions 0 --extractor {self.config.run.eval_extractor}"
         )
 

@@ -92,3 +92,12 @@ def has_fast_bf16(*, cuda: bool) -> bool:
 
 def told_to_use_the_cpu() -> bool:
     return os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes", "y", "on")
+
+
+def main_decides(decision: bool, accelerator: Accelerator) -> bool:
+    """The main process's decision, on every process; all of them call it."""
+    if accelerator.num_processes == 1:
+        return decision
+    shared = torch.tensor(float(decision), device=accelerator.device)
+    torch.distributed.broadcast(shared, src=0)
+    return bool(shared)

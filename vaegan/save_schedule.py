@@ -2,10 +2,10 @@
 
 import time
 
-import torch
 from accelerate import Accelerator
 
 from vaegan.config import RunConfig, checkpoint_minutes
+from vaegan.processes import main_decides
 
 
 class SaveSchedule:
@@ -31,11 +31,7 @@ class SaveSchedule:
             return step % int(self.every) == 0
         if step % self.log_every != 0:
             return False
-        due = time.monotonic() - self.since >= self.seconds
-        if self.accelerator.num_processes > 1:
-            decision = torch.tensor(float(due), device=self.accelerator.device)
-            torch.distributed.broadcast(decision, src=0)
-            due = bool(decision)
+        due = main_decides(time.monotonic() - self.since >= self.seconds, self.accelerator)
         if due:
             self.since = time.monotonic()
         return due

@@ -231,7 +231,7 @@ class Trainer:
                 if step % run.sample_every == 0 or last:
                     with self.clock.paused():
                         self._draw(step)
-                if run.eval_every and (step % run.eval_every == 0 or last):
+                if self.evaluation is not None and (last or self.evaluation.due(step)):
                     with self.clock.paused():
                         self._evaluate(step)
                 told = None if last else interruption.after_step(step)
