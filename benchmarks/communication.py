@@ -32,12 +32,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vaegan.config import RecipeName
 from vaegan.errors import UserError
-from vaegan.learner import Learner
 from vaegan.metrics.options import Parser
 from vaegan.metrics.record import hardware
 from vaegan.processes import build_accelerator
 from vaegan.recipes import recipe_config
-from vaegan.update import Noise
+from vaegan.step.learner import Learner
+from vaegan.updates.update import Noise
 
 WAYS = ("alone", "apart", "together", "words only")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from vaegan.config import Config, ObjectiveConfig
 from vaegan.losses import fake_cost, prior_loss, real_cost, similarity_loss
 from vaegan.networks import Networks
-from vaegan.update import Noise
+from vaegan.updates.update import Noise
 
 
 class ThreePasses:

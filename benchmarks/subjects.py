@@ -8,10 +8,10 @@ from torch import Tensor
 
 from benchmarks.machine import DTYPES
 from benchmarks.plan import Case
-from vaegan.learner import Learner
 from vaegan.networks import Networks, build_networks
 from vaegan.processes import build_accelerator
-from vaegan.update import Noise
+from vaegan.step.learner import Learner
+from vaegan.updates.update import Noise
 
 
 def build_learner(case: Case, device: torch.device) -> Learner:

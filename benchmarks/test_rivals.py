@@ -22,7 +22,7 @@ from benchmarks.plan import Case, Layout, Plan, Precision
 from benchmarks.rivals import SeedSchedule, ThreePasses
 from benchmarks.subjects import autocast, build_bare, build_batch, build_learner
 from benchmarks.timing import RecordedClock, rates
-from vaegan.algorithm import VAEGANUpdate
+from vaegan.updates.algorithm import VAEGANUpdate
 
 OUR_STEP, OUR_UPDATE = "step: ours", "update: ours"
 SEED, PYTHAE = "step: first seed's schedule", "step: pythae 0.1.2"

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import load_source
 from vaegan.errors import UserError, sentence
+from vaegan.files.regular_files import expanded
 from vaegan.metrics.cache import cache_file, default_folder, features_key, real_features
 from vaegan.metrics.distances import kernel_distance, precision_and_recall
 from vaegan.metrics.extractors import EXTRACTORS, Extractor, check_extractor, load_extractor
@@ -28,7 +29,6 @@ from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.protocol import choose
 from vaegan.metrics.record import hardware, versions
 from vaegan.processes import build_accelerator
-from vaegan.regular_files import expanded
 
 NOISE, BLUR = 20, 0.7  # standard deviations, in grey levels and in pixels
 BATCH = 64

@@ -31,10 +31,10 @@ from evaluation.summary import Run, rows
 from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
+from vaegan.files.regular_files import expanded
+from vaegan.files.whole_files import write_text
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
-from vaegan.regular_files import expanded
-from vaegan.whole_files import write_text
 
 SEEDS = [0, 1, 2]
 PICTURES_AND_TABLES = ("comparison.md", "comparison.png", "contact-sheet.png")

@@ -11,8 +11,8 @@ from typing import Any, get_args
 
 from vaegan.config import GROUP_OF, ModelName
 from vaegan.errors import UserError
+from vaegan.files.regular_files import read_regular
 from vaegan.metrics.report import MOST_BYTES
-from vaegan.regular_files import read_regular
 
 Configurations = Mapping[ModelName, Sequence[Mapping[str, Any]]]
 

@@ -10,7 +10,7 @@ from evaluation.summary import Row
 from vaegan.data.images import to_network_range
 from vaegan.metrics.protocol import RealImages, choose
 from vaegan.metrics.record import Weights
-from vaegan.pictures import sample_grid
+from vaegan.run.pictures import sample_grid
 
 COUNT, COLUMNS = 16, 8  # images in a block, and in a row of it
 LABELS, HEAD, GAP = 190, 64, 20  # pixels: the column of labels, the titles, between blocks

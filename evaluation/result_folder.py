@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaegan.errors import UserError
+from vaegan.files.regular_files import read_regular
 from vaegan.metrics.report import MOST_BYTES
-from vaegan.regular_files import read_regular
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 import vaegan
 from vaegan.config import Config, DataConfig
 from vaegan.errors import UserError
+from vaegan.files.whole_files import write_text
 from vaegan.metrics.cache import tensor_digest
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.protocol import RealImages
 from vaegan.metrics.record import FORMAT, Weights, evaluate_checkpoint
 from vaegan.model import VAEGAN
-from vaegan.run_folder import RunFolder
-from vaegan.whole_files import write_text
+from vaegan.run.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,14 @@ from typing import IO, get_args
 import torch
 
 from evaluation.shares import Share
-from vaegan.checkpoint import read_inference_file
 from vaegan.cli import MAY_CHANGE, parse
 from vaegan.config import Config, ModelName
 from vaegan.errors import UserError
+from vaegan.files.checkpoint import read_inference_file
+from vaegan.files.regular_files import expanded
+from vaegan.files.whole_files import write_text
 from vaegan.metrics.record import hardware, versions
-from vaegan.regular_files import expanded
-from vaegan.run_folder import RunFolder
-from vaegan.whole_files import write_text
+from vaegan.run.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 # A GAN comes before the VAE that takes its discriminator.

@@ -29,10 +29,10 @@ from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decide
 from evaluation.tuning_report import FORMAT, Trial, as_json, as_markdown
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
+from vaegan.files.regular_files import expanded
+from vaegan.files.whole_files import write_text
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
-from vaegan.regular_files import expanded
-from vaegan.whole_files import write_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

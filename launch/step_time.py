@@ -9,9 +9,9 @@ import torch
 from benchmarks.results import read_results
 from vaegan.config import Config, Precision
 from vaegan.errors import UserError
-from vaegan.learner import Learner
 from vaegan.processes import build_accelerator
-from vaegan.update import Noise
+from vaegan.step.learner import Learner
+from vaegan.updates.update import Noise
 
 WARM_UP, ROUNDS = 3, 9
 STEPS = ("training step", "step: ours")  # what benchmarks/ call the whole step of Learner

@@ -1,6 +1,6 @@
 """What one update hands to the network, and when: found by running it, without memory or weights.
 
-The update of vaegan.update is run on torch's meta device, which knows shapes only, while its
+The update (vaegan.updates) is run on torch's meta device, which knows shapes only, while its
 matrix arithmetic is counted. Each gradient is noted at the moment at which
 DistributedDataParallel would see it.
 """
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.counting import WorkCounter
-from vaegan.baselines import UPDATES
 from vaegan.config import Config
 from vaegan.networks import build_networks
-from vaegan.update import Noise
+from vaegan.updates.baselines import UPDATES
+from vaegan.updates.update import Noise
 
 GRADIENT_BYTES = 4  # float32 in every precision: weights and their gradients are never cast
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import vaegan.run_folder
-from vaegan.learner import Learner
-from vaegan.metrics_file import MetricsFile
-from vaegan.tracking import TensorBoardTracker
-from vaegan.whole_files import DigestedFile
+import vaegan.run.run_folder
+from vaegan.files.whole_files import DigestedFile
+from vaegan.run.metrics_file import MetricsFile
+from vaegan.run.tracking import TensorBoardTracker
+from vaegan.step.learner import Learner
 
 Hook = Callable[[str], None]
 
@@ -54,7 +54,7 @@ def kill_before(name: str) -> None:
 
 def draw_no_curves() -> None:
     """Leave `curves.png` out: half of what a run of a few steps takes."""
-    vaegan.run_folder.save_curves = lambda *_: None
+    vaegan.run.run_folder.save_curves = lambda *_: None
 
 
 def fail_to_track() -> None:

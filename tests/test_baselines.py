@@ -14,11 +14,11 @@ import vaegan
 from tests.commands import Command
 from tests.test_update import relative_error
 from tests.tiny import TINY_OPTIONS, tiny_config
-from vaegan.baselines import UPDATES
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.networks import Networks, build_networks
-from vaegan.update import Noise
+from vaegan.updates.baselines import UPDATES
+from vaegan.updates.update import Noise
 
 BATCH = 5
 

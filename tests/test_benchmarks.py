@@ -22,11 +22,11 @@ from benchmarks.roofline import spread
 from benchmarks.timing import RecordedClock
 from tests.commands import ROOT, run_command
 from tests.tiny import tiny_config
-from vaegan.algorithm import VAEGANUpdate
 from vaegan.config import Config
 from vaegan.networks import Discriminator, Networks, build_networks
 from vaegan.recipes import recipe_config
-from vaegan.update import Noise
+from vaegan.updates.algorithm import VAEGANUpdate
+from vaegan.updates.update import Noise
 
 BATCH = 2
 

@@ -17,18 +17,18 @@ from tests.forked import Forked
 from tests.test_faults import QUICKLY, logged
 from tests.test_run import same
 from tests.tiny import TINY_OPTIONS, tiny_config
-from vaegan.background import BackgroundWriter
-from vaegan.checkpoint_store import CheckpointStore
 from vaegan.cli import MAY_CHANGE, main
 from vaegan.config import GROUP_OF, SETTINGS, Config
 from vaegan.errors import UserError
-from vaegan.learner import Learner
-from vaegan.measures import Meter
-from vaegan.rank_state import gather_own_state, take_own_state
-from vaegan.resuming import made_by, no_longer_exact
-from vaegan.run_folder import RunFolder
-from vaegan.save_schedule import SaveSchedule
-from vaegan.whole_files import DigestedFile, whole_file
+from vaegan.files.checkpoint_store import CheckpointStore
+from vaegan.files.whole_files import DigestedFile, whole_file
+from vaegan.run.background import BackgroundWriter
+from vaegan.run.measures import Meter
+from vaegan.run.rank_state import gather_own_state, take_own_state
+from vaegan.run.resuming import made_by, no_longer_exact
+from vaegan.run.run_folder import RunFolder
+from vaegan.run.save_schedule import SaveSchedule
+from vaegan.step.learner import Learner
 
 # Not a multiple of what is logged after: the sums of the metrics have to go on too.
 EVERY = ("--log-every", "4", "--sample-every", "100", "--checkpoint-every", "5")
@@ -256,7 +256,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_all_others(
             if at == "fsync":
                 patch.setattr(os, "fsync", full)
             else:
-                patch.setattr("vaegan.whole_files.DigestedFile.flush", full)
+                patch.setattr("vaegan.files.whole_files.DigestedFile.flush", full)
             with pytest.raises(OSError, match="No space left"):
                 store.write(4, content(4), keep_last=1)
         assert {path: path.read_bytes() for path in store.folder.iterdir()} == before

@@ -18,7 +18,7 @@ from tests.commands import ROOT, run_command
 from tests.here import started, train_here
 from tests.tiny import TINY, TINY_OPTIONS, tiny_config
 from vaegan.networks import build_networks
-from vaegan.pictures import sample_grid
+from vaegan.run.pictures import sample_grid
 
 MODELS = ("vae", "vae-dis", "gan", "vaegan")
 FEW = ["--extractor", "efficientnet-lite0", "--num-samples", "16", "--num-reference", "6"]

@@ -56,10 +56,10 @@ def processes(world: int) -> list[str]:
 def train_in_float64(folder: Path) -> None:
     """Train each case as one of however many processes; save gradients and weights by rank."""
     from vaegan.data import BatchOrder, Loader, load_source
-    from vaegan.learner import Learner
     from vaegan.partition import Partition
     from vaegan.processes import build_accelerator
     from vaegan.randomness import BatchNoise
+    from vaegan.step.learner import Learner
 
     torch.set_default_dtype(torch.float64)
     accelerator = build_accelerator("fp32", cpu=True)

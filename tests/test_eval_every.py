@@ -21,7 +21,7 @@ from tests.test_distributed import processes
 from tests.test_run import metrics, same
 from tests.tiny import TINY_OPTIONS
 from vaegan.cli import main
-from vaegan.evaluation_cost import EvaluationCost
+from vaegan.run.evaluation_cost import EvaluationCost
 
 OFFLINE = ["--eval-extractor", "efficientnet-lite0"]
 EVALUATED = ["--eval-every", "3", "--eval-samples", "8", *OFFLINE]
@@ -220,7 +220,7 @@ def test_what_cannot_be_evaluated_is_refused_before_any_work(
 
 
 def test_training_without_it_imports_nothing_of_the_evaluation() -> None:
-    program = "import sys, vaegan.cli, vaegan.trainer; print('vaegan.metrics' in sys.modules)"
+    program = "import sys, vaegan.cli, vaegan.run.trainer; print('vaegan.metrics' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegan.evaluation_cost import MOST_SHARE, EvaluationCost
+from vaegan.run.evaluation_cost import MOST_SHARE, EvaluationCost
 
 
 class Run:

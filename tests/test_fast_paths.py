@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from tests.accelerators import forget_accelerators
 from tests.test_update import reference_gradients
 from tests.tiny import tiny_config
-from vaegan.algorithm import VAEGANUpdate
-from vaegan.compiled import CompiledUpdate
 from vaegan.config import Config, Precision
 from vaegan.data import BatchOrder, Loader, load_source
-from vaegan.learner import Learner
 from vaegan.networks import Networks, build_networks
 from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
-from vaegan.update import Noise
+from vaegan.step.compiled import CompiledUpdate
+from vaegan.step.learner import Learner
+from vaegan.updates.algorithm import VAEGANUpdate
+from vaegan.updates.update import Noise
 
 CPU = torch.device("cpu")
 BATCH = 32

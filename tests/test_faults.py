@@ -18,8 +18,8 @@ from tests.faults_to_inject import fill_disk
 from tests.forked import Ended, Forked
 from tests.test_run import same
 from tests.tiny import TINY_OPTIONS
-from vaegan.checkpoint_store import CheckpointStore
-from vaegan.metrics_file import MetricsFile
+from vaegan.files.checkpoint_store import CheckpointStore
+from vaegan.run.metrics_file import MetricsFile
 
 EVERY = ("--log-every", "2", "--checkpoint-every", "3", "--sample-every", "6")
 STEPS = 9

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 import vaegan
 from tests.hostile_files import animation, picture
 from tests.tiny import tiny_config
-from vaegan.checkpoint import INFERENCE_FORMAT, write_file
 from vaegan.cli import Command, parse
 from vaegan.config import SETTINGS, Config
 from vaegan.data.images import BadImageError, read_image
 from vaegan.errors import UserError
+from vaegan.files.checkpoint import INFERENCE_FORMAT, write_file
 from vaegan.networks import build_networks
 
 MANY = int(os.environ.get("VAEGAN_FUZZ", "0"))

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from tests.accelerators import forget_accelerators
-from vaegan.learner import Learner
 from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
-from vaegan.update import Noise
+from vaegan.step.learner import Learner
+from vaegan.updates.update import Noise
 
 pytestmark = [
     pytest.mark.gpu,

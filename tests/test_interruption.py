@@ -14,9 +14,9 @@ from torch import Tensor
 from tests.commands import run_command
 from tests.test_distributed import processes
 from tests.tiny import TINY_OPTIONS
-from vaegan import trainer
 from vaegan.cli import main
-from vaegan.update import Noise, Update
+from vaegan.run import trainer
+from vaegan.updates.update import Noise, Update
 
 RUN = [*TINY_OPTIONS, "--output-dir", "out", "--max-steps", "9", "--checkpoint-every", "100"]
 
@@ -88,7 +88,7 @@ def test_an_impatient_second_signal_ends_at_once(tmp_path: Path) -> None:
     script = "\n".join(
         [
             "import os, signal, time",
-            "from vaegan import interruption",
+            "from vaegan.run import interruption",
             "from vaegan.processes import build_accelerator",
             "interruption.IMPATIENT_AFTER = 0.2",
             "with interruption.Interruption(build_accelerator('fp32', cpu=True)) as listening:",

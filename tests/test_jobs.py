@@ -17,8 +17,8 @@ from evaluation.jobs import train_all
 from evaluation.shares import Share, shares
 from evaluation.trainings import Training, Wanted
 from tests.tiny import TINY_OPTIONS, tiny_config
-from vaegan.checkpoint import INFERENCE_FORMAT, write_file
 from vaegan.errors import UserError
+from vaegan.files.checkpoint import INFERENCE_FORMAT, write_file
 
 # In place of the launcher: does what the file NAME.py says, if there is one, with a process of its
 # own beside it, and leaves a finished run.

@@ -8,11 +8,11 @@ from accelerate import Accelerator
 
 from tests.tiny import tiny_config
 from vaegan.config import OptimConfig
-from vaegan.ema import EMA, newest_weight
-from vaegan.learner import Learner
-from vaegan.optim import lr_factor
 from vaegan.partition import Partition
 from vaegan.randomness import BatchNoise
+from vaegan.step.ema import EMA, newest_weight
+from vaegan.step.learner import Learner
+from vaegan.step.optim import lr_factor
 
 
 def test_power_schedule_is_the_authors_annealing() -> None:

@@ -12,8 +12,8 @@ from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan import processes
 from vaegan.cli import main
 from vaegan.errors import UserError
-from vaegan.learner import check_compile
 from vaegan.processes import choose_precision
+from vaegan.step.learner import check_compile
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a CPU cannot do")
 

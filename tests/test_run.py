@@ -146,7 +146,7 @@ def test_the_inference_file_samples_encodes_and_reconstructs(finished: Path) -> 
 def test_pictures_are_drawn_with_the_averaged_weights_of_the_inference_file(
     finished: Path,
 ) -> None:
-    from vaegan.pictures import sample_grid
+    from vaegan.run.pictures import sample_grid
 
     model = vaegan.load(finished / "straight/ckpt.pt")
     # In the run's own memory layout; another one rounds a few pixels otherwise.

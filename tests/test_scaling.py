@@ -135,9 +135,9 @@ def test_the_trace_has_each_network_end_its_backward_pass_where_algorithm_1_does
 def test_averages_of_a_few_numbers_are_counted_as_the_learner_makes_them(
     settings: dict[str, object], small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vaegan.learner import Learner
     from vaegan.processes import build_accelerator
-    from vaegan.update import Noise
+    from vaegan.step.learner import Learner
+    from vaegan.updates.update import Noise
 
     config = tiny_config(**settings)
     calls: list[int] = []

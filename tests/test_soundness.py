@@ -12,13 +12,13 @@ from torch import Tensor
 
 from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan.cli import main
-from vaegan.learner import SOUND, Learner
-from vaegan.measures import Meter
-from vaegan.optim import build_optimizer, step_on_device, step_on_host
 from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
-from vaegan.update import Noise, Update
+from vaegan.run.measures import Meter
+from vaegan.step.learner import SOUND, Learner
+from vaegan.step.optim import build_optimizer, step_on_device, step_on_host
+from vaegan.updates.update import Noise, Update
 
 Broken = Callable[[int], bool]
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import torch
 
 from tests.commands import Command
 from tests.tiny import TINY_OPTIONS, tiny_config
-from vaegan.tracking import Guarded, NoTracker, _why_offline, build_tracker, check_tracker
+from vaegan.run.tracking import Guarded, NoTracker, _why_offline, build_tracker, check_tracker
 
 RUN = [*TINY_OPTIONS, "--max-steps", "4", "--log-every", "2", "--output-dir", "out"]
 
@@ -165,8 +165,8 @@ def test_a_tracker_that_fails_is_said_once_and_left_out() -> None:
 def test_a_missing_tracker_package_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from vaegan import tracking
     from vaegan.errors import UserError
+    from vaegan.run import tracking
 
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorboard"):

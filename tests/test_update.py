@@ -14,12 +14,12 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from tests.tiny import tiny_config
-from vaegan.algorithm import VAEGANUpdate
-from vaegan.balance import GradientBalance
 from vaegan.config import Config
 from vaegan.networks import Networks, build_networks
-from vaegan.optim import build_optimizer, equilibrium_gate, gated_step
-from vaegan.update import Noise
+from vaegan.step.optim import build_optimizer, equilibrium_gate, gated_step
+from vaegan.updates.algorithm import VAEGANUpdate
+from vaegan.updates.balance import GradientBalance
+from vaegan.updates.update import Noise
 
 BATCH = 5
 
@@ -240,7 +240,7 @@ def test_a_gated_training_step_has_the_same_gradients(
     """The gate decides who steps, never along what: margin 0 closes one, margin 10 none."""
     from accelerate import Accelerator
 
-    from vaegan.learner import Learner
+    from vaegan.step.learner import Learner
 
     config = tiny_config(gate=True, gate_margin=margin, fakes=fakes, gamma_mode="fixed", gamma=0.3)
     learner = Learner(config, Accelerator(cpu=True))

@@ -20,9 +20,9 @@ import tyro
 
 from vaegan.config import Config, DatasetName, ModelName, RecipeName
 from vaegan.errors import InterruptedRunError, RunCompleteError, UserError, sentence
+from vaegan.files.regular_files import expanded
 from vaegan.recipes import recipe_config
-from vaegan.regular_files import expanded
-from vaegan.run_folder import RunFolder, read_config
+from vaegan.run.run_folder import RunFolder, read_config
 
 # What may differ between a run and its resumption: nothing that changes what is learned, but for
 # the rounding of its arithmetic.
@@ -180,8 +180,8 @@ def describe(config: Config) -> str:
 
 def start(command: Command, folder: RunFolder) -> None:
     """Check what can be checked before any work, then train."""
-    from vaegan.tracking import check_tracker
-    from vaegan.trainer import train
+    from vaegan.run.tracking import check_tracker
+    from vaegan.run.trainer import train
 
     run = command.settings.run
     check_tracker(run.tracker)

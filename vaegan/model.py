@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vaegan.checkpoint import load_weights, read_inference_file
 from vaegan.config import Config
 from vaegan.errors import UserError
+from vaegan.files.checkpoint import load_weights, read_inference_file
 from vaegan.networks import Networks, Posterior, build_networks
 from vaegan.randomness import prior_sample
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaegan.partition import Partition
-from vaegan.update import Noise
+from vaegan.updates.update import Noise
 
 
 class Purpose(IntEnum):

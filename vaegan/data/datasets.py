@@ -14,8 +14,8 @@ from vaegan.config import DataConfig
 from vaegan.data.formats import CLASSES, read_cifar_batch, read_idx
 from vaegan.data.sources import ArrayImages, FolderImages, ImageSource
 from vaegan.errors import UserError
+from vaegan.files.regular_files import expanded
 from vaegan.randomness import Purpose, generator
-from vaegan.regular_files import expanded
 
 Split = Literal["train", "validation", "test"]
 File = Literal["train", "test"]  # the splits that data sets are published in

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vaegan.errors import UserError
-from vaegan.regular_files import open_regular, read_regular
+from vaegan.files.regular_files import open_regular, read_regular
 
 MOST_BYTES = 2**30  # of one file, unpacked: twenty times the largest there is
 CLASSES = 10  # of each of the data sets that come in these formats

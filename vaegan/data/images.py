@@ -10,7 +10,7 @@ from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from vaegan.errors import UserError
-from vaegan.regular_files import UnfitFileError, open_regular
+from vaegan.files.regular_files import UnfitFileError, open_regular
 
 # A canvas this little larger than the picture is filled up rather than stretched to: digits of
 # 28 pixels keep their own pixels at 32.

@@ -10,9 +10,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vaegan.files.tensor_files import read_tensors
 from vaegan.metrics.extraction import extract, sum_over_processes
 from vaegan.metrics.extractors import Extractor
-from vaegan.tensor_files import read_tensors
 
 FORMAT = "vaegan-features-1"
 

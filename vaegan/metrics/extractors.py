@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vaegan.errors import UserError
-from vaegan.tensor_files import read_tensors
+from vaegan.files.tensor_files import read_tensors
 
 # Option value -> module and class, imported when it is asked for.
 EXTRACTORS = {

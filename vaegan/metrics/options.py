@@ -6,10 +6,10 @@ from typing import NoReturn, get_args
 
 from vaegan.data.datasets import Split
 from vaegan.errors import UserError
+from vaegan.files.regular_files import expanded
 from vaegan.metrics.cache import default_folder
 from vaegan.metrics.extractors import EXTRACTORS
 from vaegan.metrics.protocol import Protocol, Sampler
-from vaegan.regular_files import expanded
 
 
 class Parser(argparse.ArgumentParser):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import vaegan
-from vaegan.checkpoint import read_inference_file
+from vaegan.files.checkpoint import read_inference_file
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.protocol import RealImages
 from vaegan.model import VAEGAN

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vaegan.errors import UserError
+from vaegan.files.regular_files import read_regular
 from vaegan.metrics.record import FORMAT
-from vaegan.regular_files import read_regular
 
 WIDTH = 34
 MOST_BYTES = 2**24  # of a record

@@ -16,12 +16,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from vaegan.baselines import UPDATES
 from vaegan.config import Config
-from vaegan.ema import EMA, newest_weight
 from vaegan.errors import UserError
 from vaegan.networks import build_networks
-from vaegan.optim import (
+from vaegan.randomness import Purpose, generator
+from vaegan.step.ema import EMA, newest_weight
+from vaegan.step.optim import (
     build_optimizer,
     equilibrium_gate,
     load_optimizer,
@@ -30,9 +30,9 @@ from vaegan.optim import (
     step_on_device,
     step_on_host,
 )
-from vaegan.randomness import Purpose, generator
-from vaegan.soundness import RunningStatistics, is_sound
-from vaegan.update import Metrics, Noise
+from vaegan.step.soundness import RunningStatistics, is_sound
+from vaegan.updates.baselines import UPDATES
+from vaegan.updates.update import Metrics, Noise
 
 Step = Callable[[Tensor, Noise], Metrics]
 
@@ -146,11 +146,11 @@ class Learner:
         gradients: Step = self.update
         advance: Step = self._advance_eagerly
         if mode == "inductor":
-            from vaegan.compiled import CompiledUpdate
+            from vaegan.step.compiled import CompiledUpdate
 
             gradients = CompiledUpdate(self.update)
         if mode != "none" and self.device.type == "cuda":
-            from vaegan.graphs import GraphedStep
+            from vaegan.step.graphs import GraphedStep
 
             advance = GraphedStep(advance)
         return gradients, advance

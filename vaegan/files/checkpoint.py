@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vaegan.errors import UserError
-from vaegan.tensor_files import read_tensors
-from vaegan.whole_files import DigestedFile, whole_file
+from vaegan.files.tensor_files import read_tensors
+from vaegan.files.whole_files import DigestedFile, whole_file
 
 INFERENCE_FORMAT = "vaegan-inference"
 RESUME_FORMAT = "vaegan-resume"

@@ -9,7 +9,7 @@ from accelerate.utils import broadcast_object_list
 
 from vaegan.config import Config
 from vaegan.errors import UserError
-from vaegan.run_folder import RunFolder
+from vaegan.run.run_folder import RunFolder
 
 # What changes how sums are rounded; accumulation also what batch norm sees at a time.
 _EXACTNESS = (

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from vaegan.balance import GradientBalance
 from vaegan.config import ObjectiveConfig
 from vaegan.networks import Judgement, Networks
+from vaegan.updates.balance import GradientBalance
 
 
 class Noise(NamedTuple):

@@ -11,8 +11,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vaegan.learner import Learner
-from vaegan.measures import Meter
+from vaegan.run.measures import Meter
+from vaegan.step.learner import Learner
 
 
 def gather_own_state(learner: Learner, meter: Meter, accelerator: Accelerator) -> dict[str, Any]:

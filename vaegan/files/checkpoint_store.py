@@ -13,10 +13,10 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
-from vaegan.checkpoint import RESUME_FORMAT, read_file, write_file
 from vaegan.errors import UserError
-from vaegan.regular_files import open_regular, read_regular
-from vaegan.whole_files import DigestedFile, write_text
+from vaegan.files.checkpoint import RESUME_FORMAT, read_file, write_file
+from vaegan.files.regular_files import open_regular, read_regular
+from vaegan.files.whole_files import DigestedFile, write_text
 
 MOST_MANIFEST_BYTES, MOST_BYTES = 2**24, 2**50
 _NAME = re.compile(r"step-(\d{8,})\.pt")

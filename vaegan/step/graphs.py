@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaegan.errors import UserError
-from vaegan.update import Metrics, Noise
+from vaegan.updates.update import Metrics, Noise
 
 Advance = Callable[[Tensor, Noise], Metrics]
 

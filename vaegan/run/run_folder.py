@@ -15,13 +15,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vaegan.checkpoint import read_inference_file
-from vaegan.checkpoint_store import CheckpointStore
 from vaegan.config import Config
 from vaegan.errors import UserError
-from vaegan.pictures import save_animation, save_curves
-from vaegan.regular_files import read_regular
-from vaegan.whole_files import is_temporary, remove_temporaries, write_text
+from vaegan.files.checkpoint import read_inference_file
+from vaegan.files.checkpoint_store import CheckpointStore
+from vaegan.files.regular_files import read_regular
+from vaegan.files.whole_files import is_temporary, remove_temporaries, write_text
+from vaegan.run.pictures import save_animation, save_curves
 
 MOST_CONFIG_BYTES = 2**20
 

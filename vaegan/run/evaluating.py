@@ -16,10 +16,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from vaegan.checkpoint import load_weights, read_inference_file
 from vaegan.config import Config
 from vaegan.data import ImageSource, held_out_split, load_held_out
-from vaegan.evaluation_cost import MOST_SHARE, EvaluationCost
+from vaegan.files.checkpoint import load_weights, read_inference_file
 from vaegan.metrics.cache import default_folder, tensor_digest
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extraction import sum_over_processes
@@ -28,6 +27,7 @@ from vaegan.metrics.protocol import Protocol, RealImages, choose_rows
 from vaegan.model import VAEGAN
 from vaegan.networks import Absent, Networks
 from vaegan.processes import main_decides
+from vaegan.run.evaluation_cost import MOST_SHARE, EvaluationCost
 
 
 class PeriodicEvaluation:

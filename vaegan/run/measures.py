@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaegan.learner import SOUND
-from vaegan.update import Metrics
+from vaegan.step.learner import SOUND
+from vaegan.updates.update import Metrics
 
 LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
 

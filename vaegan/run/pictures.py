@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vaegan.data.images import to_uint8
-from vaegan.whole_files import whole_file
+from vaegan.files.whole_files import whole_file
 
 GRID_COLUMNS = 8
 # An animation beyond this many frames is thinned out evenly.

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaegan.networks import Networks
-from vaegan.update import AnyUpdate, Metrics, Noise
+from vaegan.updates.update import AnyUpdate, Metrics, Noise
 
 
 class CompiledUpdate:

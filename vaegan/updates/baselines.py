@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaegan.adversarial import adversarial_backward
-from vaegan.algorithm import VAEGANUpdate
 from vaegan.config import ModelName
 from vaegan.losses import at_variance, optimal_variance, prior_loss, similarity_loss
-from vaegan.update import AnyUpdate, Metrics, MicroBatch, Update, cut
+from vaegan.updates.adversarial import adversarial_backward
+from vaegan.updates.algorithm import VAEGANUpdate
+from vaegan.updates.update import AnyUpdate, Metrics, MicroBatch, Update, cut
 
 
 class Likelihood(NamedTuple):

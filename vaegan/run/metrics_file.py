@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vaegan.errors import UserError
-from vaegan.regular_files import read_regular
-from vaegan.whole_files import write_text
+from vaegan.files.regular_files import read_regular
+from vaegan.files.whole_files import write_text
 
 MOST_BYTES = 2**32
 

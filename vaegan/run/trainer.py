@@ -16,37 +16,37 @@ from torch import Tensor
 from tqdm import tqdm
 
 import vaegan
-from vaegan.background import BackgroundWriter
-from vaegan.checkpoint import (
+from vaegan.config import Config
+from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
+from vaegan.data.images import to_network_range
+from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
+from vaegan.files.checkpoint import (
     INFERENCE_FORMAT,
     load_weights,
     on_host,
     read_inference_file,
     write_file,
 )
-from vaegan.config import Config
-from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
-from vaegan.data.images import to_network_range
-from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
-from vaegan.failures import failures_explained
-from vaegan.interruption import Interruption
-from vaegan.learner import Learner, check_compile, check_sync_batchnorm
-from vaegan.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib
-from vaegan.metrics_file import MetricsFile
 from vaegan.networks import count_parameters
 from vaegan.partition import Partition
-from vaegan.pictures import reconstruction_grid, sample_grid, save_png
 from vaegan.processes import build_accelerator
-from vaegan.profiling import StepProfiler
 from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
-from vaegan.rank_state import gather_own_state, take_own_state
-from vaegan.resuming import from_main, made_by, newest_checkpoint, no_longer_exact
-from vaegan.run_folder import RunFolder
-from vaegan.save_schedule import SaveSchedule
-from vaegan.tracking import build_tracker
+from vaegan.run.background import BackgroundWriter
+from vaegan.run.failures import failures_explained
+from vaegan.run.interruption import Interruption
+from vaegan.run.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib
+from vaegan.run.metrics_file import MetricsFile
+from vaegan.run.pictures import reconstruction_grid, sample_grid, save_png
+from vaegan.run.profiling import StepProfiler
+from vaegan.run.rank_state import gather_own_state, take_own_state
+from vaegan.run.resuming import from_main, made_by, newest_checkpoint, no_longer_exact
+from vaegan.run.run_folder import RunFolder
+from vaegan.run.save_schedule import SaveSchedule
+from vaegan.run.tracking import build_tracker
+from vaegan.step.learner import Learner, check_compile, check_sync_batchnorm
 
 if TYPE_CHECKING:
-    from vaegan.evaluating import PeriodicEvaluation
+    from vaegan.run.evaluating import PeriodicEvaluation
 
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
 _RESUMABLE_FILE, _INFERENCE_FILE = "The resumable checkpoint", "ckpt.pt"
@@ -69,7 +69,7 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
 
     evaluation = None
     if config.run.eval_every:
-        from vaegan.evaluating import PeriodicEvaluation  # with all that only it needs
+        from vaegan.run.evaluating import PeriodicEvaluation  # with all that only it needs
 
         evaluation = PeriodicEvaluation(config, accelerator, say)
     with accelerator.local_main_process_first():  # who downloads, the others then find

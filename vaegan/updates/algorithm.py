@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vaegan.adversarial import Adversarial, adversarial_backward
-from vaegan.balance import GradientBalance
 from vaegan.config import ObjectiveConfig
 from vaegan.losses import at_variance, optimal_variance, prior_loss, similarity_loss
 from vaegan.networks import Networks, Posterior
-from vaegan.update import Metrics, MicroBatch, Update, cut
+from vaegan.updates.adversarial import Adversarial, adversarial_backward
+from vaegan.updates.balance import GradientBalance
+from vaegan.updates.update import Metrics, MicroBatch, Update, cut
 
 
 class Images(NamedTuple):
