@@ -30,9 +30,9 @@ import torch
 from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
+from vaegan.command import Parser, exit_code
 from vaegan.config import RecipeName
 from vaegan.errors import UserError
-from vaegan.metrics.options import Parser
 from vaegan.metrics.record import hardware
 from vaegan.processes import build_accelerator
 from vaegan.recipes import recipe_config
@@ -44,17 +44,11 @@ WAYS = ("alone", "apart", "together", "words only")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print a table on the main process; returns the exit code."""
-    try:
-        options = parser().parse_args(arguments)
-        run(options)
-    except UserError as error:
-        print(f"communication.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code("communication.py", lambda: run(parser().parse_args(arguments)))
 
 
 def parser() -> Parser:
-    parser = Parser(description=(__doc__ or "").partition("\n\n")[0], allow_abbrev=False)
+    parser = Parser((__doc__ or "").partition("\n\n")[0])
     add = parser.add_argument
     add("--recipe", choices=get_args(RecipeName), default="default")
     add("--image-size", type=int, default=32, help="pixels (default: %(default)s)")

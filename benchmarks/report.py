@@ -5,7 +5,6 @@ in `--output DIR` the JSON itself without what is private to the host. A file th
 and was not written by this command is left alone.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from benchmarks.results import read_results
 from benchmarks.roofline import SOFTWARE, draw_roofline
 from benchmarks.tables import against_rivals, machine, report
+from vaegan.command import Parser, exit_code
 from vaegan.errors import UserError
 
 OWN = "<!-- Written by python -m benchmarks.report: do not edit. -->\n"
@@ -21,9 +21,7 @@ OWN = "<!-- Written by python -m benchmarks.report: do not edit. -->\n"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. What the user can mend is said in one sentence."""
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.report", description=(__doc__ or "").split("\n")[0], allow_abbrev=False
-    )
+    parser = Parser((__doc__ or "").partition("\n")[0], prog="benchmarks.report")
     parser.add_argument("json", type=Path, help="what pytest --benchmark-json wrote")
     parser.add_argument("--output", type=Path, help="a folder for the report (default: the JSON's)")
     parser.add_argument(
@@ -32,14 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a Markdown file in which the comparison with the rivals is put between the lines "
         "<!-- DIR/FILE --> and <!-- /DIR/FILE -->, for the report FILE.md in the folder DIR",
     )
-    options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        options = parser.parse_args(arguments)
         for path in write_report(options.json, options.output, options.readme):
             print(path)
-    except UserError as error:
-        print(f"benchmarks.report: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code("benchmarks.report", work)
 
 
 def write_report(source: Path, output: Path | None, readme: Path | None = None) -> list[Path]:

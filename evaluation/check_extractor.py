@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vaegan.command import Parser, exit_code
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import load_source
-from vaegan.errors import UserError, sentence
+from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
 from vaegan.metrics.cache import cache_file, default_folder, features_key, real_features
 from vaegan.metrics.distances import kernel_distance, precision_and_recall
@@ -125,9 +126,7 @@ def say(text: str) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").replace("`", ""), allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     names = [name for name in get_args(DatasetName) if name != "folder"]
     parser.add_argument("--dataset", choices=names, default="fashion-mnist")
     parser.add_argument("--data-dir", default="data")
@@ -174,12 +173,7 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
-    try:
-        run(parse(words), words)
-    except (UserError, OSError) as error:
-        print(f"check_extractor.py: error: {sentence(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code("check_extractor.py", lambda: run(parse(words), words))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 
 from tqdm import tqdm
 
+from vaegan.command import Parser, exit_code
 from vaegan.config import DataConfig
-from vaegan.errors import UserError, sentence
+from vaegan.errors import UserError
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import load_extractor
-from vaegan.metrics.options import Parser
 from vaegan.metrics.protocol import Protocol, RealImages, load_images
 from vaegan.processes import build_accelerator
 
@@ -25,7 +25,8 @@ def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | 
     """`run(OPTIONS, TRAINING OPTIONS, COMMAND)`, the two parted by `--`; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     cut = words.index("--") if "--" in words else len(words)
-    try:
+
+    def work() -> None:
         options = parser.parse_intermixed_args(words[:cut])
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError(
@@ -33,13 +34,8 @@ def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | 
                 "launch."
             )
         run(options, words[cut + 1 :], shlex.join(["python", f"evaluation/{name}", *words]))
-    except (UserError, OSError) as error:
-        print(f"{name}: error: {sentence(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        return 130
-    return 0
+
+    return exit_code(name, work, stopped="Stopped. The same command goes on from here.")
 
 
 def add_jobs_option(parser: Parser) -> None:

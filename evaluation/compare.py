@@ -29,12 +29,13 @@ from evaluation.shares import shares
 from evaluation.subjects import Subject, common_data, evaluate, refuse_doubles, training_facts
 from evaluation.summary import Run, rows
 from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided
+from vaegan.command import Parser
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
 from vaegan.files.whole_files import write_text
 from vaegan.metrics.extractors import check_extractor
-from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
+from vaegan.metrics.options import add_protocol_options, protocol_of
 
 SEEDS = [0, 1, 2]
 PICTURES_AND_TABLES = ("comparison.md", "comparison.png", "contact-sheet.png")
@@ -46,11 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    parser = Parser(
-        description=(__doc__ or "").replace("`; see `--help`", "").replace("`", ""),
-        epilog=EPILOG,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("checkpoints", type=Path, nargs="*", help="ckpt.pt of each run; several seeds of a model")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the comparison")

@@ -8,7 +8,6 @@ numbers.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 import vaegan
-from vaegan.errors import UserError, sentence
+from vaegan.command import Parser, exit_code
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import check_extractor, load_extractor
-from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
+from vaegan.metrics.options import add_protocol_options, protocol_of
 from vaegan.metrics.protocol import load_images
 from vaegan.metrics.record import evaluate_checkpoint
 from vaegan.metrics.report import check_writable, table, write_record
@@ -28,24 +27,13 @@ from vaegan.processes import build_accelerator
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    quiet = os.environ.get("RANK", "0") != "0"  # every process finds the same fault: one says it
-    try:
-        run(parser().parse_args(arguments))
-    except (UserError, OSError) as error:
-        said = sentence(error)
-        if not quiet:
-            print(f"fid.py: error: {said}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code("fid.py", lambda: run(parser().parse_args(arguments)))
 
 
 def parser() -> Parser:
     parser = Parser(
-        description=(__doc__ or "").partition("`; see")[0].replace("`", "") + ".",
+        (__doc__ or "").partition("\n\n")[0],
         epilog="Numbers compare only at equal --num-samples, --reference and --extractor.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("checkpoint", type=Path, help="a run's ckpt.pt")

@@ -27,12 +27,13 @@ from evaluation.subjects import Subject, evaluate, training_facts
 from evaluation.summary import MODELS, Row, Run
 from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided
 from evaluation.tuning_report import FORMAT, Trial, as_json, as_markdown
+from vaegan.command import Parser
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
 from vaegan.files.whole_files import write_text
 from vaegan.metrics.extractors import check_extractor
-from vaegan.metrics.options import Parser, add_protocol_options, protocol_of
+from vaegan.metrics.options import add_protocol_options, protocol_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,11 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    parser = Parser(
-        description=(__doc__ or "").replace("`; see `--help`", "").replace("`", ""),
-        epilog=EPILOG,
-        allow_abbrev=False,
-    )
+    parser = Parser(__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("configurations", type=Path, help='JSON: {"vae": [{"lr": 0.001}, ...], "gan": [...], ...}')
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the tuning")

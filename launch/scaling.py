@@ -21,9 +21,9 @@ from launch.scaling_model import Cluster, Link, Projection, all_buckets, project
 from launch.scaling_report import as_text
 from launch.step_time import from_benchmark, measure
 from launch.update_trace import UpdateTrace, trace_update
+from vaegan.command import Parser, exit_code
 from vaegan.config import Config, DatasetName, Precision, RecipeName
 from vaegan.errors import UserError
-from vaegan.metrics.options import Parser
 from vaegan.metrics.report import check_writable, write_record
 from vaegan.recipes import recipe_config
 
@@ -33,22 +33,11 @@ GIGABIT = 1e9 / 8  # in bytes; networks are sold in bits per second
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    try:
-        run(parser().parse_args(arguments))
-    except UserError as error:
-        print(f"scaling.py: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code("scaling.py", lambda: run(parser().parse_args(arguments)))
 
 
 def parser() -> Parser:
-    parser = Parser(
-        description=(__doc__ or "").replace("`", ""),
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = Parser(__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("--recipe", choices=get_args(RecipeName), default="default", help="as in launch/train.py")
     add("--model", choices=("vaegan", "vae", "gan"), default="vaegan", help="as in launch/train.py")

@@ -18,8 +18,9 @@ from typing import Annotated, get_args
 
 import tyro
 
+from vaegan.command import exit_code
 from vaegan.config import Config, DatasetName, ModelName, RecipeName
-from vaegan.errors import InterruptedRunError, RunCompleteError, UserError, sentence
+from vaegan.errors import RunCompleteError, UserError
 from vaegan.files.regular_files import expanded
 from vaegan.recipes import recipe_config
 from vaegan.run.run_folder import RunFolder, read_config
@@ -72,28 +73,18 @@ class Command:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. What the user can mend is said in one sentence."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    quiet = os.environ.get("RANK", "0") != "0"  # every process finds the same fault: one says it
-    try:
-        command = parse(arguments, quiet=quiet)
-        folder = _run_folder(command.settings.run.output_dir)
-        if command.dry_run:
-            print(describe(command.settings))
-            return 0
+    stopped = "Stopped. To go on from the last checkpoint, add --resume."
+    return exit_code("train.py", lambda: run(arguments), stopped=stopped)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Do what the options say."""
+    command = parse(arguments, quiet=os.environ.get("RANK", "0") != "0")
+    folder = _run_folder(command.settings.run.output_dir)
+    if command.dry_run:
+        print(describe(command.settings))
+    else:
         start(command, folder)
-    except (UserError, OSError) as error:
-        said = sentence(error)
-        if not quiet:
-            print(f"train.py: error: {said}", file=sys.stderr)
-        return 2
-    except InterruptedRunError as stop:
-        if not quiet:
-            print(f"train.py: {stop}", file=sys.stderr)
-        return stop.exit_code
-    except KeyboardInterrupt:
-        if not quiet:
-            print("\nStopped. To go on from the last checkpoint, add --resume.", file=sys.stderr)
-        return 130
-    return 0
 
 
 def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:

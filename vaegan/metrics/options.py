@@ -2,21 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import get_args
 
 from vaegan.data.datasets import Split
-from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
 from vaegan.metrics.cache import default_folder
 from vaegan.metrics.extractors import EXTRACTORS
 from vaegan.metrics.protocol import Protocol, Sampler
-
-
-class Parser(argparse.ArgumentParser):
-    """Refuses in one sentence, as everything else here does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help.")
 
 
 def add_protocol_options(parser: argparse.ArgumentParser) -> None:
