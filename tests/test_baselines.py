@@ -19,6 +19,7 @@ from vaegan.errors import UserError
 from vaegan.networks import Networks, build_networks
 from vaegan.updates.baselines import UPDATES
 from vaegan.updates.update import Noise
+from vaegan.updates.views import random_view
 
 BATCH = 5
 
@@ -40,11 +41,11 @@ def assert_gradients(config: Config, losses: dict[str, Tensor], networks: Networ
 
 
 @pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance"])
-@pytest.mark.parametrize("model", ["vae", "vae-dis"])
+@pytest.mark.parametrize(("model", "shift"), [("vae", 0), ("vae-dis", 0), ("vae-dis", 3)])
 def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
-    float64: None, model: str, likelihood: str
+    float64: None, model: str, shift: int, likelihood: str
 ) -> None:
-    extra = {"similarity_from": "gan.pt"} if model == "vae-dis" else {}
+    extra = {"similarity_from": "gan.pt", "similarity_shift": shift} if model == "vae-dis" else {}
     config = tiny_config(model=model, likelihood=likelihood, beta=1.7, **extra)
     networks, x, noise = inputs(config)
     frozen = copy.deepcopy(networks.discriminator)
@@ -55,7 +56,9 @@ def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
     if model == "vae":
         squared = (x_rec - x).pow(2).flatten(1)
     else:
-        squared = (networks.discriminator(x_rec).features - networks.discriminator(x).features) ** 2
+        seen = [random_view(i, noise.z_prior[:, 0], shift) if shift else i for i in (x_rec, x)]
+        f_rec, f_real = (networks.discriminator(images).features for images in seen)
+        squared = (f_rec - f_real) ** 2
     if likelihood == "unit-variance":
         cost = squared.sum(1).mean() / 2
     else:
@@ -127,6 +130,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--model", "vae", "--similarity-from", "x.pt"], "no other model takes one"),
     (["--model", "vae", "--gan-loss", "minimax"], "--gan-loss has no effect on --model vae"),
     (["--model", "gan", "--beta", "2", "--gamma", "1"], "--gamma, --beta has no effect"),
+    (["--similarity-shift", "4"], "--similarity-shift has no effect on --model vaegan"),
     (["--model", "vae-dis", "--similarity-from", "none.pt"], "There is no checkpoint none.pt"),
 ]
 

@@ -43,10 +43,10 @@ _OF_BOTH = ("gamma", "gamma_mode", "fakes", "fake_reduction")
 # What a model does not read: said where it is given, since it would change nothing. Sizes of
 # networks may be given all the same, so that one set of options describes all four models.
 WITHOUT_EFFECT: dict[ModelName, tuple[str, ...]] = {
-    "vaegan": (),
-    "vae": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes"),
+    "vaegan": ("similarity_shift",),
+    "vae": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes", "similarity_shift"),
     "vae-dis": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes"),
-    "gan": (*_OF_BOTH, "beta", "likelihood"),
+    "gan": (*_OF_BOTH, "beta", "likelihood", "similarity_shift"),
 }
 
 

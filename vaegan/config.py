@@ -174,6 +174,10 @@ class ObjectiveConfig:
     similarity_from: str = ""
     """For --model vae-dis: the ckpt.pt of a GAN or VAE/GAN with the same discriminator, which is
     then frozen."""
+    similarity_shift: int = 0
+    """For --model vae-dis: let the frozen discriminator compare images in a random view, moved by
+    up to so many pixels and half of the time mirrored, so that its blind spots are never at the
+    same place; 0 for as they are, as in the paper."""
     gamma: float = 1e-2
     """Weight of the similarity loss against the GAN loss in the decoder's loss."""
     gamma_mode: Literal["fixed", "balanced"] = "fixed"
@@ -198,6 +202,8 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         _check_values(self)
         _check(self.beta >= 0, "--beta", self.beta, "0 or more")
+        shift = self.similarity_shift
+        _check(0 <= shift <= 256, "--similarity-shift", shift, "from 0 to 256 pixels")
         _check(self.gamma >= 0, "--gamma", self.gamma, "0 or more")
         _check(self.gate_margin >= 0, "--gate-margin", self.gate_margin, "0 or more")
 

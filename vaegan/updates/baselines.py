@@ -18,7 +18,8 @@ from vaegan.config import ModelName
 from vaegan.losses import at_variance, optimal_variance, prior_loss, similarity_loss
 from vaegan.updates.adversarial import adversarial_backward
 from vaegan.updates.algorithm import VAEGANUpdate
-from vaegan.updates.update import AnyUpdate, Metrics, MicroBatch, Update, cut
+from vaegan.updates.update import AnyUpdate, Metrics, MicroBatch, Noise, Update, cut
+from vaegan.updates.views import random_view
 
 
 class Likelihood(NamedTuple):
@@ -70,7 +71,7 @@ class VAEUpdate(Update[Likelihood]):
         """Both losses, as these images count."""
         posterior = self.networks.encoder(batch.x)
         x_rec = self.networks.decoder(posterior.sample(batch.noise.eps))
-        f_rec, f_real = self._features(x_rec), self._features(batch.x)
+        f_rec, f_real = (self._features(images, batch.noise) for images in (x_rec, batch.x))
         return Likelihood(
             batch.weigh(prior_loss(posterior.mu, posterior.logvar)),
             batch.weigh(similarity_loss(f_rec, f_real)),
@@ -78,19 +79,24 @@ class VAEUpdate(Update[Likelihood]):
             batch.weigh((x_rec.detach() - batch.x).square().mean()),
         )
 
-    def _features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, noise: Noise) -> Tensor:
+        """What is compared, [b,F]; both kinds of images come with the same noise."""
         return images.flatten(1)
 
 
 class VAEDisUpdate(VAEUpdate):
     """The same with a frozen discriminator's features at layer l in place of pixels.
 
-    Each image is judged by the discriminator's running statistics, alone.
+    Each image is judged by the discriminator's running statistics, alone. Deviation from the
+    paper, unless `similarity_shift` is 0: an image and its reconstruction are compared in a random
+    view, the same for both. What is left of the noise chooses it: nobody decodes z_prior here.
     """
 
     likelihood_name = "loss/similarity"
 
-    def _features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, noise: Noise) -> Tensor:
+        if shift := self.objective.similarity_shift:
+            images = random_view(images, noise.z_prior[:, 0], shift)
         return self.networks.discriminator(images).features
 
 

@@ -1,0 +1,41 @@
+"""Random views: every one of them, each as often, and gradients that find their pixels again."""
+
+import numpy as np
+import torch
+from scipy.stats import norm
+
+from vaegan.updates.views import random_view
+
+SHIFT = 2
+VIEWS = 2 * (2 * SHIFT + 1) ** 2
+
+
+def every_view(image: np.ndarray) -> set[bytes]:
+    """By numpy's padding and slicing."""
+    size = image.shape[-1]
+    padded = np.pad(image, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)), mode="edge")
+    offsets = range(2 * SHIFT + 1)
+    moved = [padded[:, i : i + size, j : j + size] for i in offsets for j in offsets]
+    return {view.tobytes() for one in moved for view in (one, one[:, :, ::-1])}
+
+
+def test_all_views_come_and_each_as_often() -> None:
+    """The middles of as many equally likely pieces of N(0, 1) as there are views, thrice."""
+    middles = norm.ppf((np.arange(3 * VIEWS) + 0.5) / (3 * VIEWS))
+    image = torch.randn(1, 2, 9, 9, dtype=torch.float64)
+    images = image.expand(3 * VIEWS, -1, -1, -1)
+    seen = [view.numpy().tobytes() for view in random_view(images, torch.tensor(middles), SHIFT)]
+    assert set(seen) == every_view(image[0].numpy())
+    assert len(set(seen)) == VIEWS
+    assert all(seen.count(view) == 3 for view in set(seen))
+
+
+def test_the_ends_of_the_normal_distribution_are_views_too() -> None:
+    ends = torch.tensor([-30.0, 30.0])
+    assert random_view(torch.rand(2, 1, 8, 8), ends, SHIFT).shape == (2, 1, 8, 8)
+
+
+def test_the_gradient_goes_to_the_pixels_that_were_seen() -> None:
+    images = torch.randn(4, 1, 6, 6, dtype=torch.float64, requires_grad=True)
+    normal = torch.randn(4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: random_view(x, normal, SHIFT), (images,))

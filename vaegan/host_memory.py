@@ -1,0 +1,26 @@
+"""Memory of the CPU that a step frees and the next one needs again."""
+
+import ctypes
+import os
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of the GNU C library
+FROM_THE_SYSTEM = 2**30  # bytes: blocks from here on come from the system and go back to it
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory of freed tensors; returns whether it can and does.
+
+    The C library hands large blocks back to the system as they are freed, and the system clears
+    every page of them when it hands them out again, a sixth of a step's time on a CPU
+    (benchmarks/README.md). The most memory that a run takes is the same, but it keeps it until its
+    end. Left as they are where the user has set the library's own variables, and where the
+    library is another one.
+    """
+    chosen = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}
+    if not sys.platform.startswith("linux") or chosen & os.environ.keys():
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, FROM_THE_SYSTEM) and mallopt(M_TRIM_THRESHOLD, -1))
