@@ -7,7 +7,7 @@ from scipy.stats import norm
 from vaegan.updates.views import random_view
 
 SHIFT = 2
-VIEWS = 2 * (2 * SHIFT + 1) ** 2
+VIEWS = 4 * (2 * SHIFT + 1) ** 2
 
 
 def every_view(image: np.ndarray) -> set[bytes]:
@@ -16,13 +16,16 @@ def every_view(image: np.ndarray) -> set[bytes]:
     padded = np.pad(image, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)), mode="edge")
     offsets = range(2 * SHIFT + 1)
     moved = [padded[:, i : i + size, j : j + size] for i in offsets for j in offsets]
+    large = image.repeat(2, axis=1).repeat(2, axis=2)
+    starts = [2 * (i * (size // 2) // (2 * SHIFT)) for i in offsets]
+    moved += [large[:, i : i + size, j : j + size] for i in starts for j in starts]
     return {view.tobytes() for one in moved for view in (one, one[:, :, ::-1])}
 
 
 def test_all_views_come_and_each_as_often() -> None:
     """The middles of as many equally likely pieces of N(0, 1) as there are views, thrice."""
     middles = norm.ppf((np.arange(3 * VIEWS) + 0.5) / (3 * VIEWS))
-    image = torch.randn(1, 2, 9, 9, dtype=torch.float64)
+    image = torch.randn(1, 2, 10, 10, dtype=torch.float64)
     images = image.expand(3 * VIEWS, -1, -1, -1)
     seen = [view.numpy().tobytes() for view in random_view(images, torch.tensor(middles), SHIFT)]
     assert set(seen) == every_view(image[0].numpy())

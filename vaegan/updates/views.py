@@ -1,9 +1,9 @@
 """Random views of images: where a network that no longer learns is to judge them from.
 
-A frozen network has blind spots, patterns at certain places that hardly move its features, and
-what is trained against it fills images with these. From elsewhere they are in plain sight. So
-views are averaged, as in feature visualisation (Olah, Mordvintsev and Schubert 2017) and in the
-expectation over transformations of Athalye et al. 2018.
+A frozen network has blind spots, patterns of certain places and sizes that hardly move its
+features, and what is trained against it fills images with these. From elsewhere, and from nearer,
+they are in plain sight. So views are averaged, as in feature visualisation (Olah, Mordvintsev and
+Schubert 2017) and in the expectation over transformations of Athalye et al. 2018.
 """
 
 import math
@@ -13,20 +13,28 @@ from torch import Tensor
 
 
 def random_view(images: Tensor, normal: Tensor, shift: int) -> Tensor:
-    """Each image moved by up to `shift` pixels both ways, and every second one mirrored.
+    """Each image moved by up to `shift` pixels, or at twice its size, and half of them mirrored.
 
-    `images` [B,C,S,S]; borders are repeated where an image has left. `normal` [B], from N(0, 1),
-    chooses one of the (2 shift + 1)^2 * 2 views of each image, all with the same chance: the same
-    numbers are the same views.
+    `images` [B,C,S,S]. Borders are repeated where an image has left. Of an image at twice its size,
+    without interpolation, a quarter is seen, at one of as many places. `normal` [B], from N(0, 1),
+    chooses each image's view out of 4 (2 shift + 1)^2, all with the same chance: the same numbers
+    are the same views.
     """
     size, span = images.shape[-1], 2 * shift + 1
-    views = 2 * span**2
+    views = 4 * span**2
     uniform = 0.5 * (1 + torch.erf(normal / math.sqrt(2)))
     view = (uniform * views).long().clamp(0, views - 1)
-    place, mirrored = view // 2, view % 2 == 1
-    pixels = torch.arange(size, device=images.device)
-    rows = (pixels + (place // span - shift)[:, None]).clamp(0, size - 1)
-    columns = (pixels + (place % span - shift)[:, None]).clamp(0, size - 1)
+    mirrored, enlarged, place = view % 2 == 1, view // 2 % 2 == 1, view // 4
+    rows = _seen(place // span, enlarged, size, shift)
+    columns = _seen(place % span, enlarged, size, shift)
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     moved = images.gather(2, rows[:, None, :, None].expand_as(images))
     return moved.gather(3, columns[:, None, None, :].expand_as(images))
+
+
+def _seen(place: Tensor, enlarged: Tensor, size: int, shift: int) -> Tensor:
+    """Which rows, or columns, [B,S] of an image are seen from each of 2 shift + 1 places [B]."""
+    pixels = torch.arange(size, device=place.device)
+    moved = (pixels + (place - shift)[:, None]).clamp(0, size - 1)
+    near = pixels // 2 + (place * (size // 2) // max(2 * shift, 1))[:, None]
+    return torch.where(enlarged[:, None], near, moved)
