@@ -4,8 +4,8 @@ Or train vae, gan, vae-dis and vaegan on the same images first:
 `python evaluation/compare.py --dataset mnist5k --images 200000 --output DIR -- TRAINING OPTIONS`,
 where the options behind `--` are those of launch/train.py, for all four models alike. DIR gets a
 table (comparison.md, comparison.json), bars (comparison.png) and samples beside reconstructions
-(contact-sheet.png). Stop it at any time: the same command goes on, and nothing is trained or
-evaluated twice.
+(contact-sheet.png), and losses.png where the runs are beside their checkpoints. Stop it at any
+time: the same command goes on, and nothing is trained or evaluated twice.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from evaluation.comparison_report import FORMAT, as_json, as_markdown
 from evaluation.configurations_file import as_options, chosen_settings
 from evaluation.contact_sheet import save_contact_sheet
 from evaluation.jobs import train_all
+from evaluation.loss_curves import save_losses
 from evaluation.result_folder import ResultFolder
 from evaluation.shares import shares
 from evaluation.subjects import Subject, common_data, evaluate, refuse_doubles, training_facts
@@ -38,7 +39,7 @@ from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import add_protocol_options, protocol_of
 
 SEEDS = [0, 1, 2]
-PICTURES_AND_TABLES = ("comparison.md", "comparison.png", "contact-sheet.png")
+PICTURES_AND_TABLES = ("comparison.md", "comparison.png", "contact-sheet.png", "losses.png")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,10 +105,12 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     )
     # The JSON first: it says whose folder this is.
     write_text(output / "comparison.json", json.dumps(as_json(command, table), indent=2) + "\n")
-    write_text(output / "comparison.md", as_markdown(command, table))
+    has_losses = save_losses(output / "losses.png", table)
+    text = as_markdown(command, table, losses=has_losses)
+    write_text(output / "comparison.md", text)
     save_bars(output / "comparison.png", table)
     save_contact_sheet(output / "contact-sheet.png", table, images, options.weights, options.seed)
-    print(as_markdown(command, table))
+    print(text)
 
 
 def plan(options: argparse.Namespace, folder: Path, words: Sequence[str]) -> list[Training]:

@@ -56,12 +56,15 @@ def _number(number: Number) -> dict[str, Any]:
     return {"mean": number.mean, "spread": number.spread, "values": list(number.values)}
 
 
-def as_markdown(command: str, table: Sequence[Row]) -> str:
-    """The table, what it was measured on, and who is better than whom in what."""
-    return "\n".join(_lines(command, table)) + "\n"
+def as_markdown(command: str, table: Sequence[Row], *, losses: bool = False) -> str:
+    """The table, what it was measured on, and who is better than whom in what.
+
+    `losses` says that there is a picture of them.
+    """
+    return "\n".join(_lines(command, table, losses=losses)) + "\n"
 
 
-def _lines(command: str, table: Sequence[Row]) -> Iterator[str]:
+def _lines(command: str, table: Sequence[Row], *, losses: bool) -> Iterator[str]:
     record = table[0].runs[0].record
     shown, data = columns(record["names"]), record["data"]
     yield f"# {_list([row.label for row in table])} on {data['dataset']}"
@@ -95,6 +98,9 @@ def _lines(command: str, table: Sequence[Row]) -> Iterator[str]:
     yield ""
     yield "![samples and reconstructions](contact-sheet.png)"
     yield ""
+    if losses:
+        yield "![losses over the images seen](losses.png)"
+        yield ""
     yield from provenance_lines(command, table)
 
 

@@ -122,24 +122,28 @@ def training_facts(subject: Subject) -> dict[str, Any] | None:
     The seconds are those of the steps, without the start and the pauses for pictures and files;
     they are summed from the run's own metrics, and so hold however often it was interrupted.
     """
+    rows = logged(subject)
+    if rows is None:
+        return None
+    seen, seconds = 0.0, 0.0
+    for row in rows:
+        if speed := row.get("speed/images_per_s"):  # none in the line of an evaluation
+            seconds += (row["images_seen"] - seen) / speed
+            seen = row["images_seen"]
+    stored = json.loads(RunFolder(subject.path.parent).config_file.read_text())
+    return {"seconds": seconds, "environment": stored.get("environment")}
+
+
+def logged(subject: Subject) -> list[dict[str, float]] | None:
+    """What the run logged that the checkpoint lies in; None where it lies in no such run."""
     run = RunFolder(subject.path.parent)
     try:
-        stored = json.loads(run.config_file.read_text())
-        rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
         if run.read_config() != subject.config:
             return None
-        seen, seconds = 0, 0.0
-        for row in rows:
-            seconds += (row["images_seen"] - seen) / row["speed/images_per_s"]
-            seen = row["images_seen"]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        ArithmeticError,
-        AttributeError,
-        RecursionError,
-    ):
+        rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
+        numbers = [
+            {name: float(value) for name, value in row.items() if value is not None} for row in rows
+        ]
+        return numbers if all("images_seen" in row for row in numbers) else None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None  # the folder of a checkpoint that was copied elsewhere holds something else
-    return {"seconds": seconds, "environment": stored.get("environment")}

@@ -14,6 +14,7 @@ from PIL import Image
 
 import vaegan
 from evaluation import compare, contact_sheet, trainings
+from evaluation.bars import COLOURS
 from tests.commands import ROOT, run_command
 from tests.here import started, train_here
 from tests.tiny import TINY, TINY_OPTIONS, tiny_config
@@ -120,7 +121,8 @@ def test_the_second_time_nothing_is_trained_or_evaluated_and_the_table_is_the_sa
         raise AssertionError("evaluated twice")
 
     monkeypatch.setattr("evaluation.subjects.evaluate_checkpoint", refuse)
-    written = ("comparison.md", "comparison.json", "comparison.png", "contact-sheet.png")
+    written = [f"comparison.{end}" for end in ("md", "json", "png")]
+    written += ["contact-sheet.png", "losses.png"]
     before = {name: (in_where / "out" / name).read_bytes() for name in written}
     assert compare.main([*TRAIN, "--output", "out", *NETWORKS]) == 0
     assert started == []
@@ -136,6 +138,25 @@ def test_the_second_time_nothing_is_trained_or_evaluated_and_the_table_is_the_sa
     ):
         assert a["numbers"] == b["numbers"]
         assert a["training_seconds"] == b["training_seconds"]
+
+
+def test_losses_are_drawn_of_the_runs_that_lie_beside_their_checkpoints(in_where: Path) -> None:
+    """Every model's own losses, in its colour; of checkpoints alone there is nothing to draw."""
+    assert "![losses over the images seen](losses.png)" in Path("out/comparison.md").read_text()
+    drawn = np.asarray(Image.open("out/losses.png").convert("RGB"))
+    panels = np.split(drawn[:, : drawn.shape[1] // 4 * 4], 4, axis=1)
+    has = {"vae": {0, 1}, "vae-dis": {0, 1}, "gan": {2, 3}, "vaegan": {0, 1, 2, 3}}
+    for model, expected in has.items():
+        colour = np.array([int(COLOURS[model][i : i + 2], 16) for i in (1, 3, 5)])
+        near = [bool((np.abs(p[:, :-140].astype(int) - colour).sum(2) < 60).any()) for p in panels]
+        assert {index for index, found in enumerate(near) if found} == expected, model
+
+    Path("alone").mkdir()
+    shutil.copy("out/runs/vae-seed0/ckpt.pt", "alone/a.pt")
+    shutil.copytree("out/evaluations", "lone/evaluations")
+    assert compare.main(["alone/a.pt", *FEW, "--output", "lone"]) == 0
+    assert not Path("lone/losses.png").exists()
+    assert "losses.png" not in Path("lone/comparison.md").read_text()
 
 
 def test_an_interrupted_training_is_gone_on_with_and_the_rest_is_left_alone(

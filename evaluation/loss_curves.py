@@ -1,0 +1,65 @@
+"""The losses of a comparison's runs over the images seen: one panel a loss, each run a line."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from evaluation.bars import COLOURS, INK, PALE
+from evaluation.subjects import logged
+from evaluation.summary import Row
+
+# Title, unit and metric; only what models have in the same unit, so that lines can be compared.
+PANELS = (
+    ("Prior loss", "KL, nats per image", "loss/prior"),
+    ("Squared error of reconstructions", "mean over pixels in [-1, 1]", "loss/pixel_mse"),
+    ("GAN loss", "cross-entropy, nats", "loss/gan"),
+    ("Verdict on samples", "mean probability of real", "dis/gen"),
+)
+POINTS = 60  # of a line: means over as many equal parts of a run
+
+
+def save_losses(path: Path, table: Sequence[Row]) -> bool:
+    """Draw what runs logged (PNG); False, and nothing, where none is beside its checkpoint."""
+    drawn = [
+        (row.model, metrics)
+        for row in table
+        for run in row.runs
+        if (metrics := logged(run.subject))
+    ]
+    if not drawn:
+        return False
+    figure = Figure(figsize=(13.2, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(PANELS))
+    for axis, (title, unit, name) in zip(axes, PANELS, strict=True):
+        for model, metrics in drawn:
+            _line(axis, model, [(m["images_seen"], m[name]) for m in metrics if name in m])
+        axis.set_title(title, loc="left", color=INK, fontweight="bold", fontsize=10)
+        axis.set_xlabel("images seen, thousands", color=INK)
+        axis.set_ylabel(unit, color=INK)
+        axis.grid(color="#e6e6e6")
+        axis.tick_params(labelcolor=INK, color=PALE)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+    models = list(dict.fromkeys(model for model, _ in drawn))
+    lines = [axes[0].plot([], [], color=COLOURS[model])[0] for model in models]
+    figure.legend(lines, models, loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=120, facecolor="white")
+    return True
+
+
+def _line(axis: Axes, model: str, points: Sequence[tuple[float, float]]) -> None:
+    """Means over equal parts: single batches would hide the lines behind one another."""
+    if not points:
+        return
+    parts = min(POINTS, len(points))
+    cuts = [round(part * len(points) / parts) for part in range(parts + 1)]
+    means = [
+        [sum(values) / len(values) for values in zip(*points[a:b], strict=True)]
+        for a, b in pairwise(cuts)
+    ]
+    images, losses = zip(*means, strict=True)
+    alone = "o" if len(means) == 1 else ""
+    axis.plot([each / 1000 for each in images], losses, marker=alone, color=COLOURS[model], lw=1)
