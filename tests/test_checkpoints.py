@@ -341,7 +341,7 @@ def test_auto_resume_starts_goes_on_and_refuses_another_config(
     other = ("--latent-size", "7", "--lr", "0.5")
     [ended] = forked(*RUN, *shared, *other, "--max-steps", "9", cwd=tmp_path)
     assert ended.returncode == 2
-    assert "latent_size was 6 and is now 7; lr was 0.001 and is now 0.5" in ended.stderr
+    assert "latent_size was 6 and is now 7; lr was 0.002 and is now 0.5" in ended.stderr
     assert (tmp_path / "run/ckpt.pt").read_bytes() == before
 
 

@@ -47,7 +47,7 @@ def test_help_shows_every_option_with_the_recipes_defaults(
     for name in (*SETTINGS, "resume", "dry_run", "config"):
         option = name.replace("_", "-")
         assert f"--{option}" in text or f"--no-{option}" in text
-    default = {"default": "0.001", "larsen2016": "0.00039", "seed": "0.0003"}[recipe]
+    default = {"default": "0.002", "larsen2016": "0.00039", "seed": "0.0003"}[recipe]
     assert f"(default: {default})" in " ".join(text.split())
 
 
