@@ -298,7 +298,7 @@ def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(
     before = Path("out/runs/vae-seed0/ckpt.pt").read_bytes()
     for change, was in (
         (["--images", "40"], "max_steps was 3 and is now 5"),
-        ([], "lr was 0.004 and is now 0.5"),
+        ([], "lr was 0.008 and is now 0.5"),
     ):
         extra = [] if change else ["--lr", "0.5"]
         assert compare.main([*TRAIN, *change, "--output", "out", *NETWORKS, *extra]) == 2
