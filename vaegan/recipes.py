@@ -78,7 +78,6 @@ RECIPES: dict[RecipeName, Recipe] = {
             # 1,024 to 12,288 pixels with a fitted variance: a beta of a few keeps the aggregated
             # posterior near the prior that samples are drawn from.
             "vae": {"beta": 2.0, "lr": 8e-3},
-            "gan": {"lr": 3e-3, "lr_discriminator": 3e-3},
             "vae-dis": {"beta": 20.0, "lr": 4e-3, "similarity_layer": 1, "similarity_shift": 4},
         },
     ),
