@@ -191,7 +191,7 @@ def test_the_configurations_that_come_with_it_can_be_trained() -> None:
     assert files
     for file in files:
         configurations = read_configurations(file)
-        assert set(configurations) == {"vae", "gan", "vae-dis", "vaegan"}
+        assert set(configurations) <= {"vae", "gan", "vae-dis", "vaegan"}
         for model, tried in configurations.items():
             for settings in tried:
                 words = ["--model", model, *as_options(settings)]
