@@ -12,10 +12,10 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory of freed tensors; returns whether it can and does.
 
     The C library hands large blocks back to the system as they are freed, and the system clears
-    every page of them when it hands them out again, a sixth of a step's time on a CPU
-    (benchmarks/README.md). The most memory that a run takes is the same, but it keeps it until its
-    end. Left as they are where the user has set the library's own variables, and where the
-    library is another one.
+    every page of them when it hands them out again, thousands of pages a step
+    (benchmarks/freed_memory.py measures what that costs). The most memory that a run takes is the
+    same, but it keeps it until its end. Left as they are where the user has set the library's own
+    variables, and where the library is another one.
     """
     chosen = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}
     if not sys.platform.startswith("linux") or chosen & os.environ.keys():

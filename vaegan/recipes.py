@@ -71,9 +71,9 @@ RECIPES: dict[RecipeName, Recipe] = {
             "lr_discriminator": 2e-3,
         },
         at_most={32: {"beta": 40.0}},
-        # The best of nine configurations or more tried for each model, as for the VAE/GAN: see
-        # evaluation/results/tuning-fashion-mnist and the two rounds after it. There networks are
-        # half as wide, and a beta that belongs to features half as large.
+        # Chosen among nine configurations or more for each model, as for the VAE/GAN: see
+        # evaluation/results/README.md. There networks are half as wide, and a beta that belongs
+        # to features half as large; a GAN learns as the VAE/GAN does.
         models={
             # 1,024 to 12,288 pixels with a fitted variance: a beta of a few keeps the aggregated
             # posterior near the prior that samples are drawn from.
