@@ -21,19 +21,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from benchmarks.plan import Case
+from benchmarks.subjects import build_batch, build_learner
 from vaegan.command import Parser, exit_code
 from vaegan.config import RecipeName
 from vaegan.errors import UserError
 from vaegan.host_memory import keep_freed_memory
 from vaegan.metrics.record import hardware
-from vaegan.processes import build_accelerator
-from vaegan.recipes import recipe_config
-from vaegan.step.learner import Learner
-from vaegan.updates.update import Noise
 
 # The variable being there, the library is left as it is.
 WAYS: dict[str, dict[str, str]] = {"kept": {}, "given back": {"GLIBC_TUNABLES": ""}}
-WARMUP_STEPS = 3
+WARMUP_STEPS = 12  # until there is enough to keep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,13 +80,9 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Median time of a step, fresh pages per step, and the most memory, of this process."""
-    accelerator = build_accelerator()
-    batch, size = options.batch_size, options.image_size
-    config = recipe_config(options.recipe, image_size=size, batch_size=batch)
-    torch.manual_seed(0)
-    learner = Learner(config, accelerator)
-    x = torch.rand(batch, config.data.channels, size, size) * 2 - 1
-    noise = Noise(*torch.randn(2, batch, config.network.latent_size))
+    case = Case("training step", options.recipe, (options.image_size, 1), options.batch_size)
+    device = torch.device("cpu")
+    learner, (x, noise) = build_learner(case, device), build_batch(case, device)
     seconds, before = [], 0
     for step in range(WARMUP_STEPS + options.steps):
         if step == WARMUP_STEPS:

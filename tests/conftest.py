@@ -14,6 +14,13 @@ from tests.forked import Forked
 from tests.tiny import TINY_OPTIONS
 
 
+@pytest.fixture(autouse=True)
+def small_numbers_stay() -> Iterator[None]:
+    """A command that runs in this process flushes them to zero: not in the tests that follow."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def train(tmp_path: Path) -> Command:
     """`python launch/train.py OPTIONS` in an empty directory, as a process of its own."""

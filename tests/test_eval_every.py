@@ -106,7 +106,7 @@ def test_the_logged_numbers_are_those_of_fid_py_on_the_checkpoint(
 def test_it_says_what_evaluations_cost(runs: Path) -> None:
     """Two tiny steps are no work beside them: far more than 5 %, which is said once."""
     said = (runs / "said.txt").read_text()
-    assert said.count("Evaluations every 3 steps take more than 5% of the time") == 1
+    assert said.count("Evaluations every 3 steps take") == 1
     assert "Evaluations took" in said.splitlines()[-1]
     shares = [row["eval/share_of_time"] for row in evaluations(runs / "out").values()]
     assert all(0.05 < share < 1 for share in shares)
@@ -157,7 +157,7 @@ def test_auto_evaluates_when_it_can_be_afforded_and_metrics_are_logged(
     assert list(evaluations(tmp_path / "out")) == [4, 7], "of steps 2, 4 and 6, and the last"
     assert next(asked, "all were used") == "all were used"
     assert "Evaluating in 5% of the time as:" in said
-    assert "more than" not in said, "nobody is told to choose what auto chooses"
+    assert "Evaluations every" not in said, "nobody is told to choose what auto chooses"
 
 
 def test_two_processes_measure_the_weights_of_the_checkpoint(

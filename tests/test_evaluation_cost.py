@@ -55,11 +55,11 @@ def test_what_is_said_to_be_enough_is(each: float, every: int) -> None:
     run = Run(prepared=0, each=each)
     run.now += every
     run.evaluate()
-    enough = run.cost.enough(every, every)
     share = each / (each + every)
-    assert (enough is None) == (share <= MOST_SHARE)
-    if enough is not None:
-        assert each / (each + enough) <= MOST_SHARE * (1 + 1e-9)
+    assert abs(run.cost.share_at(every, every) - share) < 1e-6
+    enough = run.cost.enough(every)
+    assert each / (each + enough) <= MOST_SHARE * (1 + 1e-6)
+    if share > MOST_SHARE * (1 + 1e-6):
         assert enough > every
 
 

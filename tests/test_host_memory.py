@@ -34,6 +34,6 @@ def steps(**variables: str) -> dict[str, float]:
 
 def test_a_step_takes_its_memory_from_the_step_before() -> None:
     kept, given_back = steps(), steps(GLIBC_TUNABLES="")
+    assert kept["fresh_pages"] < 100
     assert given_back["fresh_pages"] > 1000, "what the library does when it is left alone"
-    assert kept["fresh_pages"] < given_back["fresh_pages"] / 4
     assert kept["peak_mib"] < 1.2 * given_back["peak_mib"]

@@ -10,6 +10,7 @@ import torch
 import vaegan
 from evaluation import trainings, tune
 from evaluation.configurations_file import as_options, read_configurations
+from evaluation.summary import MODELS
 from evaluation.tuning_report import as_python
 from tests.commands import ROOT
 from tests.here import started, train_here
@@ -191,7 +192,8 @@ def test_the_configurations_that_come_with_it_can_be_trained() -> None:
     assert files
     for file in files:
         configurations = read_configurations(file)
-        assert set(configurations) <= {"vae", "gan", "vae-dis", "vaegan"}
+        third = file.stem == "fashion-mnist-third"
+        assert set(configurations) == ({"gan", "vae-dis"} if third else set(MODELS))
         for model, tried in configurations.items():
             for settings in tried:
                 words = ["--model", model, *as_options(settings)]

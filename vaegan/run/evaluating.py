@@ -185,12 +185,14 @@ class PeriodicEvaluation:
         every = self.config.run.eval_every
         if every == "auto" or self.warned:
             return
-        if enough := self.cost.enough(every, step - self.first_step):
+        steps = step - self.first_step
+        share = self.cost.share_at(every, steps)
+        if share > MOST_SHARE:
             self.warned = True
             self.say(
-                f"Evaluations every {every:,} steps take more than {MOST_SHARE:.0%} of the time: "
-                f"--eval-every {enough} or auto would take that, and fewer --eval-samples help "
-                "too."
+                f"Evaluations every {every:,} steps take {share:.0%} of the time; with "
+                f"--eval-every {self.cost.enough(steps)} or auto it would be {MOST_SHARE:.0%}, and "
+                "fewer --eval-samples help too."
             )
 
     def _what(self) -> str:

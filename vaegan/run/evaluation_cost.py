@@ -45,12 +45,13 @@ class EvaluationCost:
         """Whether they stay under `MOST_SHARE` with one more now, and with the last step's."""
         return self.spent + 2 * self.each() <= MOST_SHARE * self.elapsed()
 
-    def enough(self, every: int, steps: int) -> int | None:
-        """None if one every so many steps takes no more than `MOST_SHARE`, else what would do.
+    def share_at(self, every: int, steps: int) -> float:
+        """What part one every so many steps takes in the long run; `steps` have been trained."""
+        return self.each() / (self.each() + every * self._per_step(steps))
 
-        `steps` have been trained until now.
-        """
-        each, per_step = self.each(), (self.elapsed() - self.spent) / steps
-        if each <= MOST_SHARE * (each + every * per_step):
-            return None
-        return math.ceil(each * (1 / MOST_SHARE - 1) / per_step)
+    def enough(self, steps: int) -> int:
+        """Steps between two evaluations that take `MOST_SHARE`; `steps` have been trained."""
+        return math.ceil(self.each() * (1 / MOST_SHARE - 1) / self._per_step(steps))
+
+    def _per_step(self, steps: int) -> float:
+        return (self.elapsed() - self.spent) / steps
