@@ -22,15 +22,18 @@ def every_view(image: np.ndarray) -> set[bytes]:
     return {view.tobytes() for one in moved for view in (one, one[:, :, ::-1])}
 
 
-def test_all_views_come_and_each_as_often() -> None:
-    """The middles of as many equally likely pieces of N(0, 1) as there are views, thrice."""
-    middles = norm.ppf((np.arange(3 * VIEWS) + 0.5) / (3 * VIEWS))
+def test_half_stay_as_they_are_and_all_other_views_come_as_often() -> None:
+    """The middles of as many equally likely pieces of N(0, 1) as there are views, three each."""
+    pieces = 3 * 2 * VIEWS
+    middles = norm.ppf((np.arange(pieces) + 0.5) / pieces)
     image = torch.randn(1, 2, 10, 10, dtype=torch.float64)
-    images = image.expand(3 * VIEWS, -1, -1, -1)
+    images = image.expand(pieces, -1, -1, -1)
     seen = [view.numpy().tobytes() for view in random_view(images, torch.tensor(middles), SHIFT)]
     assert set(seen) == every_view(image[0].numpy())
     assert len(set(seen)) == VIEWS
-    assert all(seen.count(view) == 3 for view in set(seen))
+    unchanged = image.numpy().tobytes()
+    assert seen.count(unchanged) == 3 * (VIEWS + 1)
+    assert all(seen.count(view) == 3 for view in set(seen) - {unchanged})
 
 
 def test_the_ends_of_the_normal_distribution_are_views_too() -> None:

@@ -175,9 +175,9 @@ class ObjectiveConfig:
     """For --model vae-dis: the ckpt.pt of a GAN or VAE/GAN with the same discriminator, which is
     then frozen."""
     similarity_shift: int = 0
-    """For --model vae-dis: let the frozen discriminator compare images in a random view, moved by
-    up to so many pixels or at twice their size, and half of the time mirrored, so that its blind
-    spots are never the same; 0 for as they are, as in the paper."""
+    """For --model vae-dis: let the frozen discriminator compare half of the images in a random
+    view, moved by up to so many pixels or at twice their size, mirrored or not, so that its blind
+    spots are never the same; 0 for all as they are, as in the paper."""
     gamma: float = 1e-2
     """Weight of the similarity loss against the GAN loss in the decoder's loss."""
     gamma_mode: Literal["fixed", "balanced"] = "fixed"

@@ -88,8 +88,9 @@ class VAEDisUpdate(VAEUpdate):
     """The same with a frozen discriminator's features at layer l in place of pixels.
 
     Each image is judged by the discriminator's running statistics, alone. Deviation from the
-    paper, unless `similarity_shift` is 0: an image and its reconstruction are compared in a random
-    view, the same for both. What is left of the noise chooses it: nobody decodes z_prior here.
+    paper, unless `similarity_shift` is 0: half of the images and their reconstructions are compared
+    in a random view, the same for both. What is left of the noise chooses it: nobody decodes
+    z_prior here.
     """
 
     likelihood_name = "loss/similarity"

@@ -13,17 +13,18 @@ from torch import Tensor
 
 
 def random_view(images: Tensor, normal: Tensor, shift: int) -> Tensor:
-    """Each image moved by up to `shift` pixels, or at twice its size, and half of them mirrored.
+    """Each image as it is, or moved by up to `shift` pixels or at twice its size, or also mirrored.
 
     `images` [B,C,S,S]. Borders are repeated where an image has left. Of an image at twice its size,
     without interpolation, a quarter is seen, at one of as many places. `normal` [B], from N(0, 1),
-    chooses each image's view out of 4 (2 shift + 1)^2, all with the same chance: the same numbers
-    are the same views.
+    chooses each image's view: half of them stay as they are, and the 4 (2 shift + 1)^2 views have
+    the same chance of the other half. The same numbers are the same views.
     """
     size, span = images.shape[-1], 2 * shift + 1
-    views = 4 * span**2
+    views, unchanged = 4 * span**2, 4 * (span**2 // 2)
     uniform = 0.5 * (1 + torch.erf(normal / math.sqrt(2)))
-    view = (uniform * views).long().clamp(0, views - 1)
+    view = (uniform * 2 * views).long().clamp_min(0)
+    view = torch.where(view < views, view, unchanged)
     mirrored, enlarged, place = view % 2 == 1, view // 2 % 2 == 1, view // 4
     rows = _seen(place // span, enlarged, size, shift)
     columns = _seen(place % span, enlarged, size, shift)
