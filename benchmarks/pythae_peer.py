@@ -79,7 +79,7 @@ def build_pythae_step(
         VAEGANConfig(
             input_dim=tuple(x.shape[1:]),
             latent_dim=config.network.latent_size,
-            reconstruction_layer=discriminator.network.similarity_stage + 1,
+            reconstruction_layer=discriminator.network.similarity_layer,
             margin=1e9,
         ),
         _Encoder(networks),

@@ -74,7 +74,7 @@ def test_help_shows_every_option_with_the_recipes_defaults(
         (("--resume", "--output-dir", "nowhere"), "nowhere", "leave --resume out"),
         (("--resume", "--config", "x.json"), "--resume and --config", "keeps its config"),
         (("--config", "nowhere.json"), "nowhere.json", "config.json"),
-        (("--similarity-layer", "7"), "7", "from 1 to 3"),
+        (("--similarity-layer", "7"), "7", "from 0 to 3"),
         (("surplus",), "surplus", "Unrecognized options"),
     ],
 )

@@ -81,11 +81,14 @@ def _features(config: Config, x: torch.Tensor) -> torch.Tensor:
 
 def test_layer_l_is_the_stage_and_point_that_was_asked_for() -> None:
     x = torch.randn(4, 1, 16, 16)
+    stem = _features(tiny_config(similarity_layer=0), x)
     first = _features(tiny_config(similarity_layer=1), x)
     last = _features(tiny_config(similarity_layer=-1), x)
+    assert stem.shape == (4, 4 * 16 * 16)
     assert first.shape == (4, 6 * 8 * 8)
     assert last.shape == (4, 8 * 4 * 4)
     torch.testing.assert_close(last, _features(tiny_config(similarity_layer=2), x))
+    torch.testing.assert_close(stem, _features(tiny_config(similarity_layer=-3), x))
     # Convolution -> batch norm -> leaky ReLU turns the one point into the other.
     at_convolution = _features(tiny_config(similarity_point="convolution"), x).view(4, 8, 4, 4)
     normalised = torch.nn.functional.batch_norm(at_convolution, None, None, training=True)
@@ -94,7 +97,7 @@ def test_layer_l_is_the_stage_and_point_that_was_asked_for() -> None:
 
 
 def test_layer_l_beyond_the_last_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--similarity-layer 3 is not allowed.*from 1 to 2"):
+    with pytest.raises(UserError, match=r"--similarity-layer 3 is not allowed.*from 0 to 2"):
         tiny_config(similarity_layer=3)
 
 

@@ -116,7 +116,7 @@ def test_gradients_are_those_of_each_networks_own_loss(
     assert_each_gradient_is_its_own_losses(config)
 
 
-@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("point", ["convolution", "activation"])
 def test_gradients_are_right_for_every_layer_l(float64: None, layer: int, point: str) -> None:
     config = tiny_config(

@@ -133,7 +133,7 @@ class NetworkConfig:
     """Weight of the newest batch in batch norm's running statistics (torch's meaning)."""
     similarity_layer: int = -1
     """The layer l whose features Dis_l are the learned similarity: which of the discriminator's
-    stride-2 convolutions, counted from 1, or from the end with -1."""
+    convolutions, from 0, the first, before all stride-2 ones; or counted from the end with -1."""
     similarity_point: Literal["convolution", "activation"] = "activation"
     """Take the features right after that convolution, or after its norm and activation."""
 
@@ -154,10 +154,10 @@ class NetworkConfig:
         _check(0 < momentum <= 1, "--batch-norm-momentum", momentum, "above 0 and at most 1")
         stages, layer = len(self.discriminator_widths), self.similarity_layer
         _check(
-            1 <= (layer if layer > 0 else layer + stages + 1) <= stages,
+            -stages - 1 <= layer <= stages,
             "--similarity-layer",
             layer,
-            f"from 1 to {stages}, or from -1 to -{stages} counted from the end",
+            f"from 0 to {stages}, or from -1 to -{stages + 1} counted from the end",
         )
 
 

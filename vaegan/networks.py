@@ -110,18 +110,18 @@ class Discriminator(nn.Module):
         self.hidden = _hidden(widths[-1] * base**2, network.discriminator_hidden, network, norm)
         self.logit = nn.Linear(network.discriminator_hidden, 1)
         layer = network.similarity_layer
-        self.similarity_stage = layer - 1 if layer > 0 else layer + len(widths)
+        self.similarity_layer = layer if layer >= 0 else layer + len(widths) + 1
         self.at_convolution = network.similarity_point == "convolution"
         _initialise(self)
 
     def forward(self, x: Tensor, parts: int = 1) -> Judgement:
-        h, features = self.stem(x), None
-        for index, stage in enumerate(self.stages):
+        h, features = x, None
+        for index, stage in enumerate((self.stem, *self.stages)):
             convolution, *rest = stage.children()
             h = convolved = convolution(h)
             for layer in rest:
                 h = _in_parts(layer, h, parts)
-            if index == self.similarity_stage:
+            if index == self.similarity_layer:
                 features = convolved if self.at_convolution else h
         assert features is not None
         h = h.flatten(1)
