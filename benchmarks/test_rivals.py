@@ -131,7 +131,7 @@ def turns(
         work = {case: count_work(call) for case, call in calls.items()}
         seconds: dict[Case, list[float]] = {case: [] for case in calls}
         # A turn of 64 images takes more than a minute on two CPU cores.
-        warmups, rounds = (3, plan.rounds) if plan.on_gpu else (0, 5 if batch <= 16 else 3)
+        warmups, rounds = (3, plan.rounds) if plan.on_gpu else (0, 3)
         for turn in range(warmups + rounds):
             for case, call in calls.items():
                 duration = timed_call(call, device)
