@@ -78,8 +78,8 @@ RECIPES: dict[RecipeName, Recipe] = {
             # 1,024 to 12,288 pixels with a fitted variance: a beta of a few keeps the aggregated
             # posterior near the prior that samples are drawn from.
             "vae": {"beta": 2.0, "lr": 8e-3},
-            # 16,384 features at 32 pixels. What comes later in a discriminator that no longer
-            # learns has blind spots, which a decoder fills with patterns.
+            # 16,384 features at 32 pixels: beta in proportion to the tuned one, not tuned itself.
+            # With later layers of a discriminator that no longer learns, images get patterns.
             "vae-dis": {"beta": 40.0, "lr": 8e-3, "similarity_layer": 0},
         },
     ),
