@@ -313,9 +313,9 @@ class RunConfig:
     """How many of the newest checkpoints are kept."""
     eval_every: int | Literal["auto"] = 0
     """Steps between two evaluations of the samples, the last step always having one; 0 for none;
-    auto for as many as take at most 5 % of the time, looked at whenever metrics are logged. The
-    Fréchet distance (FID) and KID against held-out images are logged, and the best checkpoint
-    by the former is kept as best.pt."""
+    auto for as many as take at most 5 % of the time, looked at whenever metrics are logged (of a
+    short run the last step's alone takes more). The Fréchet distance (FID) and KID against
+    held-out images are logged, and the best checkpoint by the former is kept as best.pt."""
     eval_samples: int = 2000
     """Samples of each evaluation, and at most as many held-out images."""
     eval_extractor: str = "inception"
