@@ -13,7 +13,7 @@ from tests.tiny import TINY_OPTIONS
 from vaegan.cli import main
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader
-from vaegan.data.sources import FolderImages
+from vaegan.data.folder import FolderImages, open_folder
 from vaegan.errors import UserError
 from vaegan.partition import Partition
 
@@ -38,7 +38,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def source(folder: Path, bad_images: str) -> FolderImages:
-    return FolderImages(folder, size=16, channels=1, bad_images=bad_images)
+    return open_folder(
+        folder, size=16, channels=1, bad_images=bad_images, wants=lambda size, shared: False
+    )
 
 
 def streamed(images: FolderImages, workers: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,7 +90,7 @@ def test_a_refused_image_is_named_by_its_reader_not_by_a_traceback(
     images = source(folder, "refuse")
     DAMAGE["shrunk"](folder / "b/7.png")
     data = DataConfig(dataset="folder", placement=placement, workers=0, image_size=16)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=re.escape("b/7.png could be read at the start")) as caught:
+    with pytest.raises(UserError, match=re.escape("b/7.png cannot be read")) as caught:
         list(Loader(images, BatchOrder(10, Partition(5), seed=0), data, CPU).steps(0, 2))
     assert "damaged" in str(caught.value)
     assert "--bad-images skip" in str(caught.value)
@@ -110,7 +112,7 @@ def test_what_a_worker_process_refuses_arrives_as_its_sentence_alone(folder: Pat
     DAMAGE["garbage"](folder / "a/2.png")
     with pytest.raises(UserError) as caught:
         streamed(images, 1)
-    assert str(caught.value).startswith(f"{folder}/a/2.png could be read at the start")
+    assert str(caught.value).startswith(f"{folder}/a/2.png cannot be read")
     assert "Traceback" not in str(caught.value)
 
 
@@ -136,5 +138,5 @@ def test_a_run_that_meets_a_broken_image_ends_with_exit_code_2_and_keeps_its_che
     said = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     assert code == 2
     assert len(said) == 1
-    assert "could be read at the start and cannot any more" in said[0]
+    assert "cannot be read (damaged" in said[0]
     assert list((folder.parent / "out/checkpoints").glob("step-*.pt")), "what was reached is kept"

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.dataset_files import write_cifar, write_idx
 from vaegan.cli import main
 from vaegan.config import DataConfig, DatasetName
-from vaegan.data import datasets, load_held_out, load_source
+from vaegan.data import DataSet, datasets, load_source
 from vaegan.data.formats import read_cifar_batch, read_idx
 from vaegan.data.images import fit_arrays
 from vaegan.errors import UserError
@@ -50,8 +50,8 @@ def test_validation_images_of_a_folder_are_its_held_out_ones(tmp_path: Path) -> 
         (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
         Image.new("L", (16, 16), 20 * i).save(tmp_path / "ab"[i % 2] / f"{i}.png")
     data = DataConfig(dataset="folder", data_dir=str(tmp_path), image_size=16, validation_images=3)
-    train = load_source(data, "train")
-    held_out = load_held_out(data, train)
+    split = DataSet(data).split
+    train, held_out = split("train"), split("validation")
     greys = [int(source[i].max()) for source in (train, held_out) for i in range(len(source))]
     assert len(held_out) == 3
     assert sorted(greys) == [20 * i for i in range(10)]

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from vaegan.data.folder import open_folder
 from vaegan.data.images import (
     BadImageError,
     fit_arrays,
@@ -17,7 +18,6 @@ from vaegan.data.images import (
     to_network_range,
     to_uint8,
 )
-from vaegan.data.sources import FolderImages
 from vaegan.errors import UserError
 
 WHITE = (255, 255, 255)
@@ -75,6 +75,24 @@ def test_any_aspect_becomes_its_middle_square(tmp_path: Path, size: tuple[int, i
     # The resampling filter reaches a little beyond the square, and rings.
     inner = as_array(tmp_path / "p.png")[3:-3, 3:-3]
     assert np.abs(inner - [255, 0, 0]).max() <= 4
+
+
+@pytest.mark.parametrize(("width", "decoded_in_part"), [(1600, True), (700, False)])
+def test_large_jpegs_are_decoded_in_part_and_look_the_same(
+    tmp_path: Path, photographs: list[Image.Image], width: int, decoded_in_part: bool
+) -> None:
+    """Near the whole decoding; below sixteen times the size, equal to it."""
+    path = tmp_path / "p.jpg"
+    photographs[0].resize((width, width * 2 // 3)).save(path, quality=75)
+    with Image.open(path) as file:
+        whole = np.asarray(ImageOps.fit(file, (32, 32), Image.Resampling.LANCZOS)).astype(int)
+    apart = np.abs(as_array(path, 32) - whole)
+    assert bool(apart.any()) == decoded_in_part
+    assert apart.mean() < 1
+    assert apart.max() < 12
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(BadImageError, match="damaged"):
+        read_image(path, 32, 3, WHITE)
 
 
 def test_orientation_of_cameras_is_followed(tmp_path: Path) -> None:
@@ -167,7 +185,7 @@ BAD = {
 
 def test_bad_files_are_named_counted_and_refused(mixed_folder: Path) -> None:
     with pytest.raises(UserError) as caught:
-        FolderImages(mixed_folder, size=32, channels=3)
+        open_folder(mixed_folder, size=32, channels=3)
     message = str(caught.value)
     assert "5 of 13 files" in message
     assert "--bad-images skip" in message
@@ -179,7 +197,7 @@ def test_bad_files_are_named_counted_and_refused(mixed_folder: Path) -> None:
 
 def test_bad_files_are_named_counted_and_skipped(mixed_folder: Path) -> None:
     said: list[str] = []
-    images = FolderImages(mixed_folder, size=32, channels=3, bad_images="skip", say=said.append)
+    images = open_folder(mixed_folder, size=32, channels=3, bad_images="skip", say=said.append)
     assert len(images) == 8
     assert "5 of 13 files" in said[0]
     assert all(name in said[0] for name in BAD)
@@ -195,7 +213,7 @@ def test_a_folder_without_class_folders_has_no_labels(
     photographs[0].resize((40, 40)).save(tmp_path / "a.png")
     (tmp_path / "sub").mkdir()
     photographs[1].resize((40, 40)).save(tmp_path / "sub/b.png")
-    images = FolderImages(tmp_path, size=32, channels=3)
+    images = open_folder(tmp_path, size=32, channels=3)
     assert len(images) == 2
     assert images.labels is None
 
@@ -206,7 +224,7 @@ def test_links_that_lead_back_up_do_not_repeat_images(
     (tmp_path / "sub").mkdir()
     photographs[0].resize((40, 40)).save(tmp_path / "sub/a.png")
     (tmp_path / "sub/up").symlink_to(tmp_path)
-    assert len(FolderImages(tmp_path, size=32, channels=3)) == 1
+    assert len(open_folder(tmp_path, size=32, channels=3)) == 1
 
 
 def test_programs_hidden_in_postscript_are_not_run(tmp_path: Path) -> None:

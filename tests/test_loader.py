@@ -89,5 +89,5 @@ def test_small_sets_live_in_memory_as_bytes() -> None:
     source = load_source(DataConfig())
     loader = Loader(source, BatchOrder(len(source), Partition(4), seed=0), DataConfig(), CPU)
     assert loader.placement == "device"
-    assert loader.images is not None
-    assert loader.images.dtype == torch.uint8
+    assert loader.held is not None
+    assert loader.held.images.dtype == torch.uint8

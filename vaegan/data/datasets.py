@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from vaegan.config import DataConfig
+from vaegan.data.downloads import PublishedName, download
+from vaegan.data.folder import open_folder
 from vaegan.data.formats import CLASSES, read_cifar_batch, read_idx
-from vaegan.data.sources import ArrayImages, FolderImages, ImageSource
+from vaegan.data.placement import choose_placement
+from vaegan.data.sources import ArrayImages, ImageSource
 from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
 from vaegan.randomness import Purpose, generator
@@ -21,6 +24,9 @@ Split = Literal["train", "validation", "test"]
 File = Literal["train", "test"]  # the splits that data sets are published in
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
+
+# What `--validation-images auto` holds out of a folder: a twentieth, of small ones nothing.
+ENOUGH_TO_HOLD_OUT, MOST_HELD_OUT = 1000, 1000
 
 DIGITS = tuple("0123456789")
 GARMENTS = (
@@ -49,6 +55,135 @@ CIFAR10_CLASSES = (
 )
 
 
+class DataSet:
+    """The images of `data.dataset`, at `data.image_size` and `data.channels`, split by split.
+
+    What is published, or lies in a folder, is looked through and read once, for all splits that are
+    asked for.
+    """
+
+    def __init__(
+        self,
+        data: DataConfig,
+        *,
+        device: torch.device | None = None,
+        lead: bool = True,
+        say: Callable[[str], None] = print,
+        progress: bool = False,
+    ) -> None:
+        """For training on `device`; None where the images are wanted in the host's memory.
+
+        One process of each machine is its `lead`, and comes first: of a folder it looks through the
+        files, and the others take what it has found. Nothing is read before the first `split`.
+        """
+        self.device, self.lead, self.say, self.progress = device, lead, say, progress
+        self.data = data
+        self._whole: dict[File, ImageSource] = {}
+
+    @property
+    def set_aside(self) -> int:
+        """How many training images are held out for validation."""
+        asked = self.data.validation_images
+        if asked != "auto":
+            return asked
+        return images_to_hold_out(self._load("train").total) if self._is_folder else 0
+
+    @property
+    def held_out_split(self) -> Split:
+        """The images that a run may look at to see how good it is; "train" where there are none."""
+        if self.set_aside:
+            return "validation"
+        return "train" if self._is_folder else "test"
+
+    def held_out_in_words(self) -> str:
+        """How many training images are held out, and what that means."""
+        total, aside = self._load("train").total, self.set_aside
+        if aside:
+            return (
+                f"{aside:,} of {total:,} training images are held out: nothing is trained on them, "
+                "and reconstructions and evaluations are of them."
+            )
+        return (
+            f"All {total:,} images are trained on and none is held out, so that reconstructions "
+            "and evaluations are of training images: --validation-images sets some aside."
+        )
+
+    def split(self, name: Split) -> ImageSource:
+        """Some of the images.
+
+        "validation" is the training images that were set aside, and "train" the others. mnist5k has
+        no split of its own: every tenth digit is held out as "test". A folder has none either, and
+        its "test" is the validation images. Raises `UserError` for data that are missing, cannot be
+        downloaded, or are damaged, for more validation images than there can be, and for a split
+        that has no images.
+        """
+        file: File = "train" if self._is_folder or name != "test" else "test"
+        if name != "train" and file == "train" and not self.set_aside:
+            raise UserError(
+                f"The {name} split of {self.data.dataset} is asked for, and no images were held "
+                "out: use the training images (--reference train), or train with "
+                "--validation-images."
+            )
+        whole = self._load(file)
+        if file == "test" or not self.set_aside:
+            return whole
+        is_aside = _set_aside(whole.total, self.set_aside, self.data.dataset)
+        if whole.places is not None:  # which are aside does not depend on the files that are broken
+            is_aside = is_aside[whole.places]
+        rows = (~is_aside if name == "train" else is_aside).nonzero().flatten()
+        if not len(rows):
+            raise UserError(
+                f"--validation-images {self.set_aside} leaves no image that can be read in the "
+                f"{name} split of {self.data.dataset}: give another number."
+            )
+        return whole.select(rows)
+
+    @property
+    def _is_folder(self) -> bool:
+        return self.data.dataset == "folder"
+
+    def _load(self, file: File) -> ImageSource:
+        if file not in self._whole:
+            self._whole[file] = self._read(file)
+        return self._whole[file]
+
+    def _read(self, file: File) -> ImageSource:
+        data, root = self.data, expanded(Path(self.data.data_dir), "--data-dir")
+        if root.exists() and not root.is_dir():
+            raise UserError(
+                f"--data-dir {root} is not a directory: name the one that holds the data."
+            )
+        if root.exists() and not os.access(root, os.R_OK | os.X_OK):
+            raise UserError(
+                f"--data-dir {root} cannot be read: ask for permission, or name another."
+            )
+        if self._is_folder:
+            return open_folder(
+                root,
+                size=data.image_size,
+                channels=data.channels,
+                background=data.background,
+                bad_images=data.bad_images,
+                check=data.check_images,
+                wants=self._wants,
+                lead=self.lead,
+                say=self.say,
+                progress=self.progress,
+            )
+        images, labels, names = {
+            "mnist5k": lambda: (*_mnist5k(file), DIGITS),
+            "mnist": lambda: (*_idx_set(root, "MNIST", file), DIGITS),
+            "fashion-mnist": lambda: (*_idx_set(root, "FashionMNIST", file), GARMENTS),
+            "cifar10": lambda: (*_cifar10(root, file), CIFAR10_CLASSES),
+        }[data.dataset]()
+        return ArrayImages(images, labels, names, size=data.image_size, channels=data.channels)
+
+    def _wants(self, size: int, shared: bool) -> bool:
+        if self.device is None:
+            return True
+        return choose_placement(size, self.data.placement, self.device, shared=shared) != "stream"
+
+
 def load_source(
     data: DataConfig,
     split: Split = "train",
@@ -56,38 +191,17 @@ def load_source(
     say: Callable[[str], None] = print,
     progress: bool = False,
 ) -> ImageSource:
-    """The images of `data.dataset`, at `data.image_size` and `data.channels`.
-
-    "validation" is `data.validation_images` of the published training images, and "train" the
-    others. mnist5k has no split of its own: every tenth digit is held out as "test". A folder has
-    none either, and its "test" is the validation images, or without any all that is trained on.
-    Raises `UserError` for data that is missing, cannot be downloaded, or is damaged, and for more
-    validation images than there can be.
-    """
-    file: File = "train" if data.dataset == "folder" or split != "test" else "test"
-    source = _load_whole(data, file, say=say, progress=progress)
-    if file == "test" or not data.validation_images:
-        if split == "validation":
-            raise ValueError("No validation images are set aside.")
-        return source
-    aside, rest = _set_aside(len(source), data.validation_images, data.dataset)
-    return source.select(rest if split == "train" else aside)
+    """One split of a data set, in the host's memory; see `DataSet`."""
+    return DataSet(data, say=say, progress=progress).split(split)
 
 
-def held_out_split(data: DataConfig) -> Split:
-    """The images that a run may look at to see how good it is."""
-    return "validation" if data.validation_images else "test"
+def images_to_hold_out(total: int) -> int:
+    """What `--validation-images auto` sets aside of a folder of `total` images."""
+    return min(total // 20, MOST_HELD_OUT) if total >= ENOUGH_TO_HOLD_OUT else 0
 
 
-def load_held_out(data: DataConfig, source: ImageSource) -> ImageSource:
-    """The images of `held_out_split`, where `source` is what is trained on."""
-    if data.dataset == "folder" and not data.validation_images:
-        return source  # all there is, and need not be read again
-    return load_source(data, held_out_split(data))
-
-
-def _set_aside(total: int, count: int, dataset: str) -> tuple[Tensor, Tensor]:
-    """Which of `total` training images are for validation, and which are left; both ascending."""
+def _set_aside(total: int, count: int, dataset: str) -> Tensor:
+    """Which of `total` training images are for validation: bool [total]."""
     if count >= total:
         raise UserError(
             f"--validation-images {count} leaves nothing to train on: {dataset} has {total:,} "
@@ -95,34 +209,9 @@ def _set_aside(total: int, count: int, dataset: str) -> tuple[Tensor, Tensor]:
         )
     # Data sets come sorted, so that the last images would be of a few classes only.
     order = torch.randperm(total, generator=generator(0, Purpose.VALIDATION))
-    return order[:count].sort().values, order[count:].sort().values
-
-
-def _load_whole(
-    data: DataConfig, split: File, *, say: Callable[[str], None], progress: bool
-) -> ImageSource:
-    root = expanded(Path(data.data_dir), "--data-dir")
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--data-dir {root} is not a directory: name the one that holds the data.")
-    if root.exists() and not os.access(root, os.R_OK | os.X_OK):
-        raise UserError(f"--data-dir {root} cannot be read: ask for permission, or name another.")
-    if data.dataset == "folder":
-        return FolderImages(
-            root,
-            size=data.image_size,
-            channels=data.channels,
-            background=data.background,
-            bad_images=data.bad_images,
-            say=say,
-            progress=progress,
-        )
-    images, labels, names = {
-        "mnist5k": lambda: (*_mnist5k(split), DIGITS),
-        "mnist": lambda: (*_idx_set(root, "MNIST", split), DIGITS),
-        "fashion-mnist": lambda: (*_idx_set(root, "FashionMNIST", split), GARMENTS),
-        "cifar10": lambda: (*_cifar10(root, split), CIFAR10_CLASSES),
-    }[data.dataset]()
-    return ArrayImages(images, labels, names, size=data.image_size, channels=data.channels)
+    aside = torch.zeros(total, dtype=torch.bool)
+    aside[order[:count]] = True
+    return aside
 
 
 def _mnist5k(split: File) -> tuple[Tensor, Tensor]:
@@ -194,16 +283,14 @@ def _cifar10(root: Path, split: File) -> tuple[Tensor, Tensor]:
 
 
 def _download(
-    name: Literal["MNIST", "FashionMNIST", "CIFAR10"],
+    name: PublishedName,
     root: Path,
     places: list[Path],
     find: Callable[[], list[Path] | None],
 ) -> list[Path]:
-    import torchvision  # takes seconds, and data that are there need none of it
-
     looked = ", ".join(map(str, places))
     try:
-        getattr(torchvision.datasets, name)(str(root), download=True)  # checks digests itself
+        download(name, root)
         files = find()
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -1,6 +1,8 @@
 """Pictures of any kind to uint8 [C,S,S], and uint8 to the networks' float32 in [-1, 1]."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +34,20 @@ IMAGE_ENDINGS = frozenset(
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
 MOST_BYTES = 2**29
 
+# A JPEG may be decoded at a part of its size that is still this many times the asked one: on
+# photographs, values then moved by a level of 256 on average, or less.
+DRAFT_LEAVES = 8
+
 
 class BadImageError(Exception):
-    """A file that cannot be read as an image; the message says why in a few words."""
+    """A file that cannot be read as an image; the message says why in a few words.
+
+    `lasting` is false where it may be readable at the next attempt, as after a fault of the disk.
+    """
+
+    def __init__(self, why: str, *, lasting: bool = True) -> None:
+        super().__init__(why)
+        self.lasting = lasting
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
@@ -47,12 +60,36 @@ def parse_colour(text: str) -> tuple[int, int, int]:
         ) from None
 
 
+def check_header(path: Path) -> None:
+    """Read a file's first bytes; `BadImageError` where they are not those of a usable image.
+
+    Pixels are not decoded, so that a file that ends early passes.
+    """
+    with _opened(path):
+        pass
+
+
 def read_image(path: Path, size: int, channels: int, background: tuple[int, int, int]) -> Tensor:
     """Read any image file as uint8 [C,size,size]: turned upright, cropped to its middle square.
 
     Transparent parts show `background`; of an animation the first frame is taken; 16-bit grey
-    is scaled to 8 bits. Raises `BadImageError` for a file that cannot be decoded to its end.
+    is scaled to 8 bits. A JPEG of at least twice `DRAFT_LEAVES` times the size is decoded at a
+    half, a quarter or an eighth of its own, `DRAFT_LEAVES` times the size or more. Raises
+    `BadImageError` for a file that cannot be decoded to its end.
     """
+    with _opened(path) as file:
+        least = DRAFT_LEAVES * size
+        file.draft(None, (least, least))  # of no effect on other formats
+        file.load()
+        picture = _upright(file)
+        picture = _flatten(picture, background).convert("L" if channels == 1 else "RGB")
+        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(picture).reshape(size, size, channels)).permute(2, 0, 1)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, open, its header read; what goes wrong within is a `BadImageError`."""
     try:
         with open_regular(path, MOST_BYTES) as content:
             if os.fstat(content.fileno()).st_size == 0:
@@ -60,10 +97,9 @@ def read_image(path: Path, size: int, channels: int, background: tuple[int, int,
             with Image.open(content, formats=FORMATS) as file:
                 if file.width * file.height > MOST_PIXELS:
                     raise BadImageError(f"{file.width}x{file.height} pixels are too many")
-                file.load()
-                picture = _upright(file)
-                picture = _flatten(picture, background).convert("L" if channels == 1 else "RGB")
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+                if file.mode == "F":
+                    raise BadImageError("floating-point pixels")
+                yield file
     except BadImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -78,8 +114,10 @@ def read_image(path: Path, size: int, channels: int, background: tuple[int, int,
     except UnfitFileError as error:
         raise BadImageError(str(error.strerror)) from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
-        raise BadImageError(f"damaged: {str(error) or type(error).__name__}") from None
-    return torch.from_numpy(np.array(picture).reshape(size, size, channels)).permute(2, 0, 1)
+        of_the_system = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+        raise BadImageError(
+            f"damaged: {str(error) or type(error).__name__}", lasting=not of_the_system
+        ) from None
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -98,8 +136,6 @@ def _flatten(picture: Image.Image, background: tuple[int, int, int]) -> Image.Im
             raise BadImageError("32-bit values outside 0..65535")
         # Pillow's own conversion clips at 255 instead of scaling.
         return Image.fromarray((values / 257 + 0.5).astype(np.uint8))
-    if picture.mode == "F":
-        raise BadImageError("floating-point pixels")
     if picture.has_transparency_data:
         canvas = Image.new("RGBA", picture.size, (*background, 255))
         return Image.alpha_composite(canvas, picture.convert("RGBA"))

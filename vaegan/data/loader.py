@@ -7,14 +7,13 @@ one epoch and the beginning of the next), and step k means the same after a resu
 number of processes.
 """
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,15 +21,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vaegan.config import DataConfig
 from vaegan.data.images import to_network_range
-from vaegan.data.sources import ImageSource
+from vaegan.data.placement import Placement, choose_placement, copied_to, cost
+from vaegan.data.sources import Held, ImageSource
 from vaegan.errors import UserError
 from vaegan.partition import Partition
 from vaegan.randomness import Purpose, generator, mirror_mask
+from vaegan.signals import end_with_the_parent, not_for_children
 
-Placement = Literal["device", "host", "stream"]
-
-# Shares of the memory at hand that a data set may take before it is placed further away.
-DEVICE_SHARE, HOST_SHARE = 0.3, 0.4
 BATCHES_AHEAD = 4  # of each worker, where images are not on the device
 
 
@@ -87,12 +84,14 @@ class Loader:
         device: torch.device,
     ) -> None:
         self.source, self.data, self.device = source, data, device
-        self.placement: Placement = choose_placement(source, data.placement, device)
+        self.placement = _place(source, data, device)
         self.order = order.on(device) if self.placement == "device" else order
-        self.images: Tensor | None = None
+        self.held: Held | None = None
         if self.placement != "stream":
-            images = source.load_all()
-            self.images = images.to(device) if self.placement == "device" else images
+            self.held = source.load()
+        self.cost = cost(self.placement, self.held, device)
+        if self.held is not None and self.placement == "device" and device.type != "cpu":
+            self.held = Held(copied_to(device, self.held), None, shared=False)
         # Afterwards: an image that broke meanwhile is another one's now, with its label.
         self.labels = None if source.labels is None else source.labels.to(device)
 
@@ -111,19 +110,19 @@ class Loader:
 
     def _resident(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Images, order and labels are all on the device: nothing is copied."""
-        assert self.images is not None
+        assert self.held is not None
         for step in range(start, stop):
             here = self.order(step)
-            yield self.images[here], None if self.labels is None else self.labels[here]
+            yield self.held.gather(here), None if self.labels is None else self.labels[here]
 
     def _prefetched(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Gathered by a thread while earlier steps run, into memory that GPUs copy from freely."""
         pin = self.device.type == "cuda"
 
         def gather(step: int) -> tuple[Tensor, Tensor]:
-            assert self.images is not None
+            assert self.held is not None
             indices = self.order(step)
-            images = self.images[indices]
+            images = self.held.gather(indices)
             return (indices.pin_memory(), images.pin_memory()) if pin else (indices, images)
 
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
@@ -143,13 +142,15 @@ class Loader:
             batch_sampler=_Steps(self.order, start, stop),
             collate_fn=_as_it_is,
             num_workers=workers,
-            worker_init_fn=_ignore_warnings,
+            worker_init_fn=_begin_worker,
             # Not forked: trackers and the picture writer run threads, which a fork can deadlock.
             multiprocessing_context="spawn" if workers else None,
             prefetch_factor=BATCHES_AHEAD if workers else None,
             pin_memory=self.device.type == "cuda",
         )
-        for step, read in enumerate(_unless_a_worker_dies(loader), start):
+        with not_for_children():
+            batches = iter(loader)
+        for step, read in enumerate(_unless_a_worker_dies(batches), start):
             if isinstance(read, str):
                 raise UserError(read)
             taken, images = read
@@ -181,20 +182,21 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _ignore_warnings(_: int) -> None:
+def _begin_worker(_: int) -> None:
+    end_with_the_parent()
     warnings.simplefilter("ignore")  # Pillow's, of images that are dealt with
 
 
-def _unless_a_worker_dies(loader: "DataLoader[Any]") -> Iterator[Any]:
+def _unless_a_worker_dies(batches: Iterator[Any]) -> Iterator[Any]:
     """The batches; `UserError` where a worker process is ended, which says nothing of its own."""
     try:
-        yield from loader
+        yield from batches
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
             "A worker process that reads images was ended from outside, or by a lack of memory or "
-            "of shared memory: lower --workers or --batch-size, and go on with --resume."
+            "of shared memory: go on with --resume and fewer --workers."
         ) from None
 
 
@@ -210,27 +212,16 @@ class _Steps(Sampler[list[int]]):
         return self.stop - self.start
 
 
-def choose_placement(
-    source: ImageSource, asked: Literal["auto", "device", "host", "stream"], device: torch.device
-) -> Placement:
-    """The nearest place that the whole set fits into; a place that was asked for is taken."""
-    if asked != "auto":
-        return asked
+def _place(source: ImageSource, data: DataConfig, device: torch.device) -> Placement:
+    """Where the images go; a folder that was opened without decoding it is streamed."""
+    held = source.held
+    if held is None and data.placement == "auto":
+        return "stream"
     channels, height, width = source.shape
-    size = len(source) * channels * height * width
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if size <= DEVICE_SHARE * free:
-            return "device"
-    if size <= HOST_SHARE * _free_host_memory():
-        # Without an accelerator the host's memory is the device's.
-        return "device" if device.type == "cpu" else "host"
-    return "stream"
-
-
-def _free_host_memory() -> float:
-    """Bytes of host memory free for each training process on this machine."""
-    import psutil
-
-    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return psutil.virtual_memory().available / local_processes
+    return choose_placement(
+        len(source) * channels * height * width,
+        data.placement,
+        device,
+        shared=held is not None and held.shared,
+        loaded=held is not None,
+    )

@@ -1,0 +1,235 @@
+"""A folder of image files as a source of training images."""
+
+import copy
+import hashlib
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vaegan.data.decoded import DecodedFile
+from vaegan.data.images import BadImageError, parse_colour, read_image
+from vaegan.data.listing import FileNames, in_threads
+from vaegan.data.scan import WHOLE, Scan, look_through, read_scan, write_scan
+from vaegan.data.sources import Held
+from vaegan.errors import UserError, in_one_line
+from vaegan.files.cache_folder import default_folder
+
+NAMED_AT_MOST = 10  # bad files listed in one message
+
+# Whether to take a set of so many bytes into memory, which processes share or not.
+Wants = Callable[[int, bool], bool]
+
+
+class FolderImages:
+    """Image files below a directory, in the order of their paths; `open_folder` makes one.
+
+    Images that all lie in two or more sub-folders are labelled by the first folder of their path.
+
+    They are in memory, decoded, or each file is decoded when it is asked for. One that then cannot
+    be decoded is refused or skipped as `bad_images` says: the next one in the order of paths that
+    can be read is taken in its place, with its own label. So the number of images stays, and which
+    one is taken depends on the files alone, not on processes or time.
+    """
+
+    def __init__(
+        self,
+        files: FileNames,
+        held: Held | None,
+        *,
+        shape: tuple[int, int, int],
+        background: tuple[int, int, int],
+        bad_images: str,
+        was_decoded: bool,
+        places: Tensor | None,
+        total: int,
+        progress: bool,
+    ) -> None:
+        self.files, self.held = files, held
+        self.root, self.shape, self.background = files.root, shape, background
+        self.bad_images, self.was_decoded, self.progress = bad_images, was_decoded, progress
+        self.places, self.total = places, total
+        self.labels, self.class_names = _label(files)
+        self.replaced: set[Path] = set()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "held": None}  # worker processes read files
+
+    @property
+    def identity(self) -> str:
+        names = hashlib.sha256(b"\0".join(self.files.raws())).hexdigest()
+        return f"{len(self)} images, names {names[:16]}"
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.read(index)[1]
+
+    def read(self, index: int) -> tuple[int, Tensor]:
+        """The image at `index`, or the next that can be read, with its index.
+
+        `UserError` where bad images are refused, or where none can be read any more.
+        """
+        if self.held is not None:
+            return index, self.held.gather(torch.tensor([index]))[0]
+        for place in (*range(index, len(self)), *range(index)):
+            try:
+                return place, self._decode(self.files[place])
+            except BadImageError as error:
+                if self.bad_images == "refuse":
+                    was = ", which could be read at the start," * self.was_decoded
+                    raise UserError(
+                        f"{self.files[place]}{was} cannot be read ({error}): bring it back or mend "
+                        "it and start again (a run goes on with --resume), or give --bad-images "
+                        "skip, which takes the next image in its place."
+                    ) from None
+        raise UserError(f"None of the images in {self.root} can be read any more: bring them back.")
+
+    def say_replaced(self, asked: Tensor, taken: Tensor) -> None:
+        for index in asked[asked != taken].tolist():
+            if (path := self.files[index]) not in self.replaced:
+                self.replaced.add(path)
+                text = (
+                    f"{path} can no longer be read and the next image is taken in its place; "
+                    f"{len(self.replaced)} of {len(self)} so far."
+                )
+                # Not only from the main process: each reads other images.
+                tqdm.write(in_one_line(text), file=sys.stderr)
+
+    def load(self) -> Held:
+        """The images in memory; files that broke since the start are replaced as by `read`."""
+        if self.held is not None:
+            return self.held
+        images = torch.empty((len(self), *self.shape), dtype=torch.uint8)
+        taken = torch.arange(len(self))
+
+        def decode(path: Path) -> Tensor | None:
+            try:
+                return self._decode(path)
+            except BadImageError:
+                return None  # which is read again below, for what is done about it
+
+        everything = range(len(self))
+        found = in_threads(decode, self.files, everything, "loading images", progress=self.progress)
+        for row, image in enumerate(found):
+            if image is None:
+                taken[row], image = self.read(row)
+            images[row] = image
+        self.say_replaced(torch.arange(len(self)), taken)
+        if self.labels is not None:
+            self.labels = self.labels[taken]
+        return Held(images, None, shared=False)
+
+    def load_all(self) -> Tensor:
+        held = self.load()
+        return held.images if held.rows is None else held.images[held.rows]
+
+    def select(self, rows: Tensor) -> "FolderImages":
+        chosen = copy.copy(self)
+        chosen.files = self.files.select(rows.numpy())
+        chosen.labels = None if self.labels is None else self.labels[rows]
+        if self.held is not None:
+            before = self.held.rows
+            chosen.held = replace(self.held, rows=rows if before is None else before[rows])
+        return chosen
+
+    def _decode(self, path: Path) -> Tensor:
+        return read_image(path, self.shape[1], self.shape[0], self.background)
+
+
+def open_folder(
+    root: Path,
+    *,
+    size: int,
+    channels: int,
+    background: str = "white",
+    bad_images: str = "refuse",
+    check: Literal["headers", "all"] = "headers",
+    wants: Wants = lambda size, shared: True,
+    lead: bool = True,
+    say: Callable[[str], None] = print,
+    progress: bool = False,
+) -> FolderImages:
+    """The images below `root`, uint8 [channels,size,size], decoded where `wants` says so.
+
+    All headers are read; with `check` "all", and for images that are taken into memory, all files
+    are decoded. Bad ones are named and counted, and refused (`UserError`) or skipped as
+    `bad_images` has it. What was found out, and the decoded images, are kept in the user's cache,
+    where a process that is not the `lead` of its machine finds them.
+    """
+    colour, shape, cache = parse_colour(background), (channels, size, size), default_folder()
+    before = read_scan(cache, root, say)
+    follows = not lead and before is not None
+    scan = (
+        before if before is not None and follows else look_through(root, before, progress=progress)
+    )
+
+    headed = scan.headed
+    refuse = bad_images == "refuse"
+    decoded = DecodedFile(cache, scan.files.select(headed), scan.stamps[headed], shape, colour)
+    if not follows:
+        scan.in_memory = wants(decoded.size, decoded.can_be_kept())
+    held = None
+    if len(headed) and scan.in_memory and not (refuse and scan.bad):
+        found = decoded.load(lead=not follows, refuse=refuse, say=say, progress=progress)
+        for number, row in enumerate(headed.tolist()):
+            scan.has_pixels(row, found.broken.get(number))
+        held = Held(found.images, None, shared=decoded.is_kept())
+    elif scan.in_memory or check == "all":
+        scan.check_pixels(shape, progress=progress)
+    if not follows:
+        try:
+            if not scan.same_as(before):
+                write_scan(cache, root, scan)
+        except OSError as error:
+            say(
+                f"What was found out of {root} is not kept, since {cache} cannot be written "
+                f"({error.strerror}): every process and every start finds it out anew."
+            )
+        _answer_for_bad(root, scan, refuse, say)
+
+    usable = np.setdiff1d(headed, list(scan.broken))
+    if not len(usable):
+        raise UserError(f"{root} holds no image that can be read.")
+    return FolderImages(
+        scan.files.select(usable),
+        held,
+        shape=shape,
+        background=colour,
+        bad_images=bad_images,
+        was_decoded=bool((scan.state[usable] == WHOLE).all()),
+        places=torch.from_numpy(np.searchsorted(headed, usable)) if scan.broken else None,
+        total=len(headed),
+        progress=progress,
+    )
+
+
+def _answer_for_bad(root: Path, scan: Scan, refuse: bool, say: Callable[[str], None]) -> None:
+    """Name and count the files that are no images: refuse them, or say that they are skipped."""
+    bad = sorted({**scan.bad, **scan.broken}.items())
+    if not bad:
+        return
+    listed = ", ".join(f"{scan.files.relative(row)} ({why})" for row, why in bad[:NAMED_AT_MOST])
+    if len(bad) > NAMED_AT_MOST:
+        listed += f", and {len(bad) - NAMED_AT_MOST} more"
+    counted = f"{len(bad)} of {len(scan.files)} files in {root} cannot be read as images"
+    if refuse:
+        raise UserError(f"{counted}: {listed}; mend or remove them, or add --bad-images skip.")
+    say(in_one_line(f"{counted} and are skipped: {listed}."))
+
+
+def _label(files: FileNames) -> tuple[Tensor | None, tuple[str, ...]]:
+    """int64 [N], and the names of the classes in their order."""
+    parts = [files.relative(row).partition("/") for row in range(len(files))]
+    names = tuple(sorted({first for first, _, _ in parts}))
+    if len(names) < 2 or not all(slash for _, slash, _ in parts):
+        return None, ()
+    index = {name: i for i, name in enumerate(names)}
+    return torch.tensor([index[first] for first, _, _ in parts]), names

@@ -1,0 +1,181 @@
+"""What is known of the files of a folder of images, found out once and kept for the next start.
+
+A file is not looked at again until its size or one of its times changes. One process of a machine
+finds out, and the others read what it has kept.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaegan.data.images import BadImageError, check_header, read_image
+from vaegan.data.listing import FileNames, in_threads, list_images
+from vaegan.errors import in_one_line
+from vaegan.files.cache_folder import keep_newest, mark_used, shared_file
+from vaegan.files.tensor_files import read_tensors
+
+FORMAT = "vaegan-scan-1"
+KEPT_BYTES = 2**30  # of all scans together: of some ten million files
+
+UNKNOWN, HEADER, WHOLE = 0, 1, 2  # what of a file has been read without a fault
+
+
+@dataclass
+class Scan:
+    """The files of a folder, and which of them are images."""
+
+    files: FileNames
+    stamps: np.ndarray
+    """int64 [N,3], as `list_images` gives them."""
+    state: np.ndarray
+    """uint8 [N]: what of each file has been read without a fault."""
+    bad: dict[int, str]
+    """Why a file's first bytes are not those of an image, by its number."""
+    broken: dict[int, str]
+    """Why a file that begins like an image cannot be decoded to its end."""
+    in_memory: bool = False
+    """Whether the process that looked took the decoded images into memory."""
+
+    @property
+    def headed(self) -> np.ndarray:
+        """Numbers of the files that begin like images: int64, ascending."""
+        return np.setdiff1d(np.arange(len(self.files)), list(self.bad))
+
+    def check_headers(self, *, progress: bool) -> None:
+        """Read the first bytes of the files that are not known."""
+        rows = np.flatnonzero(self.state == UNKNOWN)
+        known = [row for row in rows.tolist() if row not in self.broken]
+        whys = in_threads(_why_bad, self.files, known, "checking images", progress=progress)
+        for row, why in zip(known, whys, strict=True):
+            if why is None:
+                self.state[row] = HEADER
+            else:
+                self.bad[row] = why
+
+    def check_pixels(self, shape: tuple[int, int, int], *, progress: bool) -> None:
+        """Decode the files of which that is not known."""
+        rows = np.flatnonzero(self.state == HEADER).tolist()
+
+        def why_broken(path: Path) -> str | None:
+            try:
+                read_image(path, shape[1], shape[0], (0, 0, 0))
+            except BadImageError as error:
+                return str(error)
+            return None
+
+        whys = in_threads(why_broken, self.files, rows, "checking images", progress=progress)
+        for row, why in zip(rows, whys, strict=True):
+            self.has_pixels(row, why)
+
+    def has_pixels(self, row: int, why: str | None) -> None:
+        """Note that a file could be decoded, or why it could not."""
+        if why is None:
+            self.state[row] = WHOLE
+            self.broken.pop(row, None)
+        else:
+            self.state[row] = UNKNOWN
+            self.broken[row] = why
+
+    def same_as(self, other: "Scan | None") -> bool:
+        """Whether nothing has been found out since."""
+        return other is not None and all(
+            (
+                self.files.raws() == other.files.raws(),
+                np.array_equal(self.stamps, other.stamps),
+                np.array_equal(self.state, other.state),
+                (self.bad, self.broken) == (other.bad, other.broken),
+                self.in_memory == other.in_memory,
+            )
+        )
+
+
+def _why_bad(path: Path) -> str | None:
+    try:
+        check_header(path)
+    except BadImageError as error:
+        return str(error)
+    return None
+
+
+def look_through(root: Path, before: Scan | None, *, progress: bool) -> Scan:
+    """List `root` and check the headers of files that `before` does not know as they are now."""
+    files, stamps = list_images(root, progress=progress)
+    scan = Scan(files, stamps, np.zeros(len(files), np.uint8), {}, {})
+    if before is not None:
+        numbers = {name: number for number, name in enumerate(before.files.raws())}
+        for row, name in enumerate(files.raws()):
+            old = numbers.get(name)
+            if old is None or (stamps[row] != before.stamps[old]).any():
+                continue
+            scan.state[row] = before.state[old]
+            if old in before.broken:
+                scan.broken[row] = before.broken[old]
+    scan.check_headers(progress=progress)
+    return scan
+
+
+def scan_file(folder: Path, root: Path) -> Path:
+    """Where the scan of `root` is kept."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
+    return folder / "scans" / f"{name}.pt"
+
+
+def read_scan(folder: Path, root: Path, say: Callable[[str], None]) -> Scan | None:
+    """The scan of `root` that is kept in `folder`, if there is one and it is whole."""
+    path = scan_file(folder, root)
+    try:
+        with path.open("rb") as file:
+            content = read_tensors(file)
+        if content["sha256"] != _digest(content):
+            raise ValueError("its digest does not fit")
+        stops = content["stops"].numpy()
+        starts = np.concatenate([[0], stops[:-1]])
+        bad, broken = (
+            {int(row): why for row, why in each.items()} for each in json.loads(content["reasons"])
+        )
+        scan = Scan(
+            FileNames(root, content["text"].numpy().tobytes(), starts, stops),
+            content["stamps"].numpy(),
+            content["state"].numpy(),
+            bad,
+            broken,
+            in_memory=content["in_memory"],
+        )
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    except Exception as error:  # a damaged file can raise nearly anything
+        say(in_one_line(f"What was known of {root} is damaged ({error}) and is found out anew."))
+        return None
+    mark_used(path)
+    return scan
+
+
+def write_scan(folder: Path, root: Path, scan: Scan) -> None:
+    """Keep a scan for the next start and the other processes; raises `OSError`."""
+    path = scan_file(folder, root)
+    content = {
+        "format": FORMAT,
+        "text": torch.frombuffer(bytearray(scan.files.text), dtype=torch.uint8),
+        "stops": torch.from_numpy(scan.files.stops),
+        "stamps": torch.from_numpy(scan.stamps),
+        "state": torch.from_numpy(scan.state),
+        "reasons": json.dumps([scan.bad, scan.broken]),
+        "in_memory": scan.in_memory,
+    }
+    with shared_file(path) as file:
+        torch.save({**content, "sha256": _digest(content)}, file)
+    keep_newest(path.parent, at_most=KEPT_BYTES)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {content['in_memory']} {content['reasons']}".encode())
+    for name in ("text", "stops", "stamps", "state"):
+        digest.update(content[name].numpy().data)
+    return digest.hexdigest()
