@@ -1,24 +1,34 @@
 """The numbers of an evaluation against closed forms and definitions written out."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.ndimage
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from vaegan import processes
 from vaegan.metrics.distances import (
+    DISTANCE_ROWS,
+    DRAW_SEED,
     KERNEL_SUBSETS,
-    _kernel_distance_subset_by_subset,
+    NEIGHBOURS,
     inception_score,
     kernel_distance,
     kernel_subset_size,
     precision_and_recall,
 )
+from vaegan.metrics.evaluation import Evaluator
+from vaegan.metrics.extraction import Features
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
-from vaegan.metrics.kernel import is_cheaper
+from vaegan.metrics.kernel import distances_one_by_one, is_cheaper
 from vaegan.metrics.latents import COMPONENTS, fit_mixture
+from vaegan.metrics.protocol import Protocol
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -135,15 +145,61 @@ def test_kernel_distance_equals_the_unbiased_estimate_written_out() -> None:
     assert found.std < 1e-9
 
 
+def torch_fidelitys_kernel_distance(a: Tensor, b: Tensor, size: int) -> tuple[float, float]:
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    found = kid_features_to_metric(
+        a.double(),
+        b.double(),
+        kid_subsets=KERNEL_SUBSETS,
+        kid_subset_size=size,
+        rng_seed=DRAW_SEED,
+        verbose=False,
+    )
+    mean, std = found.values()
+    return mean, std
+
+
 @pytest.mark.parametrize(("first", "second"), [(150, 150), (400, 90), (2100, 1300)])
-def test_kernel_distance_in_one_matrix_is_torch_fidelitys(first: int, second: int) -> None:
+def test_kernel_distance_is_torch_fidelitys_by_either_way(first: int, second: int) -> None:
+    """In one matrix for all subsets, as such small sets are compared, and subset by subset."""
     a, b = features(first, 20, seed=1), features(second, 20, seed=2) + 0.3
     size = kernel_subset_size(first, second)
+    mean, std = torch_fidelitys_kernel_distance(a, b, size)
     assert is_cheaper(first, second, KERNEL_SUBSETS, size)
-    expected = _kernel_distance_subset_by_subset(a, b, size)
     found = kernel_distance(a, b)
-    assert found.mean == pytest.approx(expected.mean, rel=1e-10)
-    assert found.std == pytest.approx(expected.std, rel=1e-8, abs=1e-12)
+    assert found.mean == pytest.approx(mean, rel=1e-10)
+    assert found.std == pytest.approx(std, rel=1e-8, abs=1e-12)
+    each = distances_one_by_one(
+        a.double(), b.double(), subsets=KERNEL_SUBSETS, size=size, seed=DRAW_SEED
+    )
+    assert float(each.mean()) == pytest.approx(mean, rel=1e-10)
+    assert float(each.std(correction=0)) == pytest.approx(std, rel=1e-8, abs=1e-12)
+
+
+def test_large_sets_are_compared_subset_by_subset() -> None:
+    a, b = features(21_000, 4, seed=1), features(1_000, 4, seed=2)
+    assert not is_cheaper(len(a), len(b), KERNEL_SUBSETS, 1_000)
+    mean, _ = torch_fidelitys_kernel_distance(a, b, 1_000)
+    assert kernel_distance(a, b).mean == pytest.approx(mean, rel=1e-10)
+
+
+def test_precision_and_recall_are_torch_fidelitys_to_the_bit() -> None:
+    """In blocks of rows and columns, of which there are several here."""
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    generated, reference = features(2700, 30, seed=1), features(5100, 30, seed=2) * 1.2
+    expected = prc_features_to_metric(
+        generated,
+        reference,
+        prc_neighborhood=NEIGHBOURS,
+        prc_batch_size=DISTANCE_ROWS,
+        save_cpu_ram=True,
+        verbose=False,
+    )
+    found = precision_and_recall(generated, reference)
+    assert found == (expected["precision"], expected["recall"])
+    assert 0 < min(found) < max(found) < 1
 
 
 def test_kernel_distance_of_unequal_sets_draws_subsets_of_the_smaller() -> None:
@@ -226,3 +282,62 @@ def test_the_mixture_is_where_the_latents_are_and_its_draws_follow_the_seed() ->
     torch.testing.assert_close(offsets.T.cov(), shape @ shape.T, atol=0.15, rtol=0.15)
     assert torch.equal(drawn, mixture.sample(4000, seed=0))
     assert not torch.equal(drawn, mixture.sample(4000, seed=1))
+
+
+class ThreadsOf(TorchFunctionMode):
+    """The number of threads that each torch function was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, set[int]] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.setdefault(func.__name__, set()).add(torch.get_num_threads())
+        return func(*args, **(kwargs or {}))
+
+
+def comparison(*, distances_alone: bool) -> tuple[dict[str, Any], dict[str, set[int]]]:
+    """An evaluator's numbers of two sets, and the threads that they were computed with."""
+    accelerator: Any = SimpleNamespace(device=torch.device("cpu"))
+    evaluator = Evaluator(
+        extractor=None,  # type: ignore[arg-type]  # the features are there
+        protocol=Protocol(),
+        accelerator=accelerator,
+        distances_alone=distances_alone,
+    )
+    generated = Features(features(60, 20, seed=1), features(60, 7, seed=3))
+    with ThreadsOf() as threads:
+        found = evaluator._compare(generated, features(50, 20, seed=2))
+    return found, threads.seen
+
+
+@pytest.mark.parametrize(("told", "raised"), [("1", True), ("", True), ("3", False)])
+def test_the_linear_algebra_has_all_cores_unless_a_number_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, told: str, raised: bool
+) -> None:
+    """A launcher's one thread is for processes beside each other, and here the others wait."""
+    monkeypatch.setenv("OMP_NUM_THREADS", told or "1")
+    if not told:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(processes, "_cores", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _, threads = comparison(distances_alone=False)
+        assert torch.get_num_threads() == 1, "training goes on as before"
+    finally:
+        torch.set_num_threads(before)
+    for name in ("svdvals", "linalg_svdvals", "cdist", "softmax"):
+        if name in threads:
+            assert threads[name] == {2 if raised else 1}, name
+    assert {"cdist", "softmax"} <= threads.keys()
+    assert {"svdvals", "linalg_svdvals"} & threads.keys()
+
+
+def test_distances_alone_are_the_same_and_nothing_else_is_computed() -> None:
+    whole, _ = comparison(distances_alone=False)
+    alone, called = comparison(distances_alone=True)
+    assert alone == {name: whole[name] for name in alone}
+    assert {"frechet_distance", "kernel_distance"} <= alone.keys()
+    assert not {"precision", "recall", "inception_score"} & alone.keys()
+    assert not {"cdist", "softmax", "kthvalue"} & called.keys()

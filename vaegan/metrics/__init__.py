@@ -3,7 +3,7 @@
 Three layers that are never mixed, each in files of its own:
 
     images -> features      extractors.py (inception.py, efficientnet.py), extraction.py, cache.py
-    features -> numbers     frechet.py, distances.py
+    features -> numbers     frechet.py, distances.py, kernel.py; algebra.py says on what device
     images -> numbers       image_quality.py
 
 `protocol.py` says what is compared with what, `latents.py` draws what is decoded, `evaluation.py`

@@ -17,11 +17,6 @@ from vaegan.metrics.extractors import Extractor
 FORMAT = "vaegan-features-1"
 
 
-def default_folder() -> Path:
-    """`vaegan` in the user's folder for caches."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vaegan"
-
-
 def real_features(
     images: Tensor,
     extractor: Extractor,

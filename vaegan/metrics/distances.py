@@ -1,13 +1,15 @@
 """Numbers that compare two sets of features, or judge one; the formulas are torch-fidelity's.
 
-All sums are in float64. The Fréchet distance is in `frechet.py`.
+All sums are in float64, on the device that the features are on. The Fréchet distance is in
+`frechet.py`.
 """
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from vaegan.metrics.kernel import is_cheaper, subset_distances
+from vaegan.metrics.kernel import distances_by_sums, distances_one_by_one, is_cheaper
 
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 100, 1000
 SCORE_SPLITS = 10
@@ -35,34 +37,11 @@ def kernel_distance(generated: Tensor, reference: Tensor) -> Spread:
     smaller set's size (Binkowski et al. 2018, arXiv 1801.01401). Below zero is possible.
     """
     size = kernel_subset_size(len(generated), len(reference))
-    if is_cheaper(len(generated), len(reference), KERNEL_SUBSETS, size):
-        found = subset_distances(
-            generated.double(),
-            reference.double(),
-            subsets=KERNEL_SUBSETS,
-            size=size,
-            seed=DRAW_SEED,
-        )
-        return Spread(float(found.mean()), float(found.std(correction=0)))
-    return _kernel_distance_subset_by_subset(generated, reference, size)
-
-
-def _kernel_distance_subset_by_subset(generated: Tensor, reference: Tensor, size: int) -> Spread:
-    from torch_fidelity.metric_kid import (
-        KEY_METRIC_KID_MEAN,
-        KEY_METRIC_KID_STD,
-        kid_features_to_metric,
+    cheaper = is_cheaper(len(generated), len(reference), KERNEL_SUBSETS, size)
+    found = (distances_by_sums if cheaper else distances_one_by_one)(
+        generated.double(), reference.double(), subsets=KERNEL_SUBSETS, size=size, seed=DRAW_SEED
     )
-
-    found = kid_features_to_metric(
-        generated.double(),
-        reference.double(),
-        kid_subsets=KERNEL_SUBSETS,
-        kid_subset_size=size,
-        rng_seed=DRAW_SEED,
-        verbose=False,
-    )
-    return Spread(found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD])
+    return Spread(float(found.mean()), float(found.std(correction=0)))
 
 
 def inception_score(logits: Tensor, splits: int = SCORE_SPLITS) -> Spread:
@@ -88,18 +67,27 @@ def precision_and_recall(generated: Tensor, reference: Tensor) -> tuple[float, f
     Precision is the share of generated features within the distance to the third neighbour of
     some reference feature; recall the same with the sets exchanged. Each set needs 4 or more.
     """
-    from torch_fidelity.metric_prc import (
-        KEY_METRIC_PRECISION,
-        KEY_METRIC_RECALL,
-        prc_features_to_metric,
+    if generated.device.type != "cpu":
+        # In float32 a GPU may multiply in TF32; a CPU does not, and takes half of the time.
+        generated, reference = generated.double(), reference.double()
+    return (
+        _share_within(generated, reference, _radii(reference)),
+        _share_within(reference, generated, _radii(generated)),
     )
 
-    found = prc_features_to_metric(
-        generated,
-        reference,
-        prc_neighborhood=NEIGHBOURS,
-        prc_batch_size=DISTANCE_ROWS,
-        save_cpu_ram=True,
-        verbose=False,
-    )
-    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
+
+def _radii(centres: Tensor) -> Tensor:
+    """The distance of each of [N,D] to its third neighbour besides itself; [N]."""
+    rows = centres.split(DISTANCE_ROWS)
+    return torch.cat([_distances(r, centres).kthvalue(NEIGHBOURS + 1).values for r in rows])
+
+
+def _share_within(points: Tensor, centres: Tensor, radii: Tensor) -> float:
+    """The share of `points` that is no further from some centre than its radius."""
+    rows = points.split(DISTANCE_ROWS)
+    inside = torch.cat([(_distances(r, centres) <= radii).any(1) for r in rows])
+    return float(inside.float().mean())
+
+
+def _distances(rows: Tensor, points: Tensor) -> Tensor:
+    return torch.cat([torch.cdist(rows, part) for part in points.split(DISTANCE_ROWS)], dim=1)

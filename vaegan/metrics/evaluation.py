@@ -16,6 +16,7 @@ from torch import Tensor
 from vaegan.data.images import to_network_range, to_uint8
 from vaegan.errors import UserError
 from vaegan.metrics import distances
+from vaegan.metrics.algebra import algebra_device
 from vaegan.metrics.cache import real_features, tensor_digest
 from vaegan.metrics.extraction import (
     Features,
@@ -28,8 +29,9 @@ from vaegan.metrics.extractors import Extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
 from vaegan.metrics.latents import COMPONENTS, fit_mixture
-from vaegan.metrics.protocol import Protocol, RealImages, held_out_name
+from vaegan.metrics.protocol import Protocol, RealImages
 from vaegan.model import VAEGAN
+from vaegan.processes import all_cores
 from vaegan.randomness import Purpose, generator, prior_sample
 
 
@@ -47,8 +49,11 @@ class Evaluator:
         say: Callable[[str], None] = print,
         *,
         progress: bool = True,
+        distances_alone: bool = False,
     ) -> None:
+        """With `distances_alone` of the samples only Fréchet and kernel distance are computed."""
         self.extractor, self.protocol = extractor, protocol
+        self.distances_alone = distances_alone
         self.accelerator, self.say, self.progress = accelerator, say, progress
         self.known: dict[str, Tensor] = {}  # features of real images, by the images' digest
 
@@ -79,18 +84,26 @@ class Evaluator:
                 "reference": self.protocol.reference,
                 "num_reference": len(reference),
                 "reference_sha256": tensor_digest(images.reference),
-                **compare(generated, reference),
+                **self._compare(generated, reference),
             },
             "reconstruction": None,
         }
         if reconstructed is not None and images.held_out is not None:
             result["reconstruction"] = {
-                "split": held_out_name(model.config.data, self.protocol),
+                "split": images.held_out_name,
                 "num_images": len(images.held_out),
                 "images_sha256": tensor_digest(images.held_out),
                 **reconstructed,
             }
         return result
+
+    def _compare(self, generated: Features, reference: Tensor) -> dict[str, Any]:
+        device = algebra_device(self.accelerator.device)
+        with all_cores():
+            generated = Features(*(values.to(device) for values in generated))
+            reference = reference.to(device)
+            found = set_distances(generated.features, reference)
+            return found if self.distances_alone else {**found, **qualities(generated, reference)}
 
     def reference_features(self, images: RealImages) -> Tensor:
         """Features [M,D] of the images that samples are compared with; all processes call it."""
@@ -151,10 +164,13 @@ class Evaluator:
         if not self.accelerator.is_main_process:
             return None
         a, b = f_rec.double(), f_real.double()
+        device = algebra_device(self.accelerator.device)
+        with all_cores():
+            frechet = frechet_distance(
+                Gaussian.of_features(f_rec.to(device)), Gaussian.of_features(f_real.to(device))
+            )
         return {
-            "frechet_distance": frechet_distance(
-                Gaussian.of_features(f_rec), Gaussian.of_features(f_real)
-            ),
+            "frechet_distance": frechet,
             "psnr_db": float(psnr.double().mean()),
             "ssim": float(ssim.double().mean()),
             "feature_mse": float((a - b).square().mean()),
@@ -182,23 +198,28 @@ class Evaluator:
         }
 
 
-def compare(generated: Features, reference: Tensor) -> dict[str, Any]:
-    """All numbers of generated features and logits against reference features [M,D]."""
-    features = generated.features
-    kernel = distances.kernel_distance(features, reference)
-    score = distances.inception_score(generated.logits)
-    precision, recall = distances.precision_and_recall(features, reference)
+def set_distances(generated: Tensor, reference: Tensor) -> dict[str, Any]:
+    """Fréchet and kernel distance of features [N,D] and [M,D], on the device that they are on."""
+    kernel = distances.kernel_distance(generated, reference)
     return {
         "frechet_distance": frechet_distance(
-            Gaussian.of_features(features), Gaussian.of_features(reference)
+            Gaussian.of_features(generated), Gaussian.of_features(reference)
         ),
         "kernel_distance": kernel.mean,
         "kernel_distance_std": kernel.std,
         "kernel_subsets": distances.KERNEL_SUBSETS,
-        "kernel_subset_size": distances.kernel_subset_size(len(features), len(reference)),
+        "kernel_subset_size": distances.kernel_subset_size(len(generated), len(reference)),
+    }
+
+
+def qualities(generated: Features, reference: Tensor) -> dict[str, Any]:
+    """What else is asked of samples: Inception Score, precision and recall, on their device."""
+    score = distances.inception_score(generated.logits)
+    precision, recall = distances.precision_and_recall(generated.features, reference)
+    return {
         "inception_score": score.mean,
         "inception_score_std": score.std,
-        "inception_score_splits": min(distances.SCORE_SPLITS, len(features)),
+        "inception_score_splits": min(distances.SCORE_SPLITS, len(generated.logits)),
         "precision": precision,
         "recall": recall,
         "neighbours": distances.NEIGHBOURS,

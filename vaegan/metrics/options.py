@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import get_args
 
 from vaegan.data.datasets import Split
+from vaegan.files.cache_folder import default_folder
 from vaegan.files.regular_files import expanded
-from vaegan.metrics.cache import default_folder
 from vaegan.metrics.extractors import EXTRACTORS
 from vaegan.metrics.protocol import Protocol, Sampler
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaegan.config import MOST_IMAGES, DataConfig
-from vaegan.data import load_source
+from vaegan.data import DataSet
 from vaegan.data.datasets import Split
 from vaegan.errors import UserError
 from vaegan.metrics.distances import NEIGHBOURS
@@ -71,6 +71,8 @@ class RealImages:
     """What is reconstructed; None where nothing is."""
     training: Tensor | None
     """What the mixture is fitted to; None where none is."""
+    held_out_name: Literal["all", "validation", "test"] = "test"
+    """What `held_out` is of: "all" where nothing was held out, and it is training images."""
 
 
 def load_images(
@@ -84,30 +86,36 @@ def load_images(
     """The images that `protocol` asks for; `UserError` where the data set does not have as many.
 
     What is reconstructed is of the test split, or with `reference` "validation" of that one.
-    mnist5k's held-out tenth is its test split; a folder without validation images has only one
-    split, which is all of it.
+    mnist5k's held-out tenth is its test split, a folder's the images that were set aside; where
+    none were, training images are reconstructed.
     """
-    splits: dict[str, Tensor] = {}
-
-    if protocol.reference == "validation" and not data.validation_images:
+    images = DataSet(data, say=say, progress=progress)
+    if protocol.reference == "validation" and not images.set_aside:
         raise UserError(
             "--reference validation is asked for, and the model was trained without "
             "--validation-images: use --reference train or test."
         )
+    if protocol.reference == "test" and images.held_out_split == "train":
+        raise UserError(
+            f"--reference test is asked for, and of {data.data_dir} no images were held out: use "
+            "--reference train."
+        )
+    loaded: dict[Split, Tensor] = {}
 
     def split(name: Split) -> Tensor:
-        key = "all" if _is_one_split(data) else name
-        if key not in splits:
-            splits[key] = load_source(data, name, say=say, progress=progress).load_all()
-        return splits[key]
+        if name not in loaded:
+            loaded[name] = images.split(name).load_all()
+        return loaded[name]
 
     def some(name: Split, count: int | None, option: str) -> Tensor:
         return choose(split(name), count, option, f"the {name} split of {data.dataset}")
 
     reference = some(protocol.reference, protocol.num_reference, "--num-reference")
     held_out = training = None
+    unseen: Split = "validation" if protocol.reference == "validation" else "test"
+    if images.held_out_split == "train":
+        unseen = "train"
     if has_encoder and protocol.num_reconstructions != 0:
-        unseen: Split = "validation" if protocol.reference == "validation" else "test"
         held_out = some(unseen, protocol.num_reconstructions, "--num-reconstructions")
     if protocol.sampler == "gmm":
         if not has_encoder:
@@ -121,18 +129,7 @@ def load_images(
                 f"--sampler gmm fits {COMPONENTS} components and needs {2 * COMPONENTS} training "
                 f"images or more, and there are {len(training)}: use --sampler prior."
             )
-    return RealImages(reference, held_out, training)
-
-
-def held_out_name(data: DataConfig, protocol: Protocol) -> Literal["all", "validation", "test"]:
-    """The split that `load_images` takes for the images to reconstruct."""
-    if _is_one_split(data):
-        return "all"
-    return "validation" if protocol.reference == "validation" else "test"
-
-
-def _is_one_split(data: DataConfig) -> bool:
-    return data.dataset == "folder" and not data.validation_images
+    return RealImages(reference, held_out, training, "all" if unseen == "train" else unseen)
 
 
 def choose(images: Tensor, count: int | None, option: str, what: str) -> Tensor:
