@@ -258,3 +258,22 @@ def _weights(learner: Learner) -> dict[str, Tensor]:
         for name, module in learner.bare.by_name().items()
         for key, parameter in module.named_parameters()
     }
+
+
+def test_the_steps_before_a_graph_is_recorded_share_one_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stream's freed memory is not given to another: three would hold a step's three times."""
+    from contextlib import nullcontext
+    from unittest.mock import MagicMock
+
+    from vaegan.step.graphs import GraphedStep
+
+    streams = MagicMock()
+    monkeypatch.setattr(torch.cuda, "Stream", streams)
+    monkeypatch.setattr(torch.cuda, "current_stream", MagicMock())
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    step = GraphedStep(lambda x, _: {"loss": x.sum()})
+    for _ in range(GraphedStep.EAGER_STEPS):
+        step(torch.ones(2), Noise(torch.ones(2, 1), torch.ones(2, 1)))
+    assert streams.call_count == 1

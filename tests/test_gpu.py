@@ -1,5 +1,7 @@
 """What only a GPU can show."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,10 +9,15 @@ import torch
 from torch import Tensor
 
 from tests.accelerators import forget_accelerators
+from tests.commands import ROOT, Command
+from tests.test_distributed import processes
+from tests.tiny import TINY_OPTIONS
 from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
+from vaegan.step.exchange import FlatExchange, mean_over_ranks
+from vaegan.step.graphs import GraphedStep
 from vaegan.step.learner import Learner
 from vaegan.updates.update import Noise
 
@@ -92,3 +99,71 @@ def test_a_graphed_run_goes_on_from_an_eager_ones_state() -> None:
         torch.testing.assert_close(
             found["loss/pixel_mse"], expected["loss/pixel_mse"], rtol=2e-3, atol=1e-4
         )
+
+
+def test_features_are_compared_on_the_gpu_with_the_cpus_numbers() -> None:
+    """In float64: every number is the CPU's, and the products are computed on the device."""
+    from vaegan.metrics.algebra import algebra_device
+    from vaegan.metrics.evaluation import qualities, set_distances
+    from vaegan.metrics.extraction import Features
+
+    device = algebra_device(torch.device("cuda"))
+    assert device.type == "cuda"
+    generated = Features(torch.rand(2600, 300), torch.randn(2600, 50))
+    reference = torch.rand(2700, 300) ** 1.1
+    here = {**set_distances(generated[0], reference), **qualities(generated, reference)}
+    torch.cuda.reset_peak_memory_stats()
+    moved = Features(*(values.to(device) for values in generated))
+    there = {
+        **set_distances(moved[0], reference.to(device)),
+        **qualities(moved, reference.to(device)),
+    }
+    assert torch.cuda.max_memory_allocated() > 2500 * 2600 * 8
+    for name, value in here.items():
+        # A distance at a radius' very end may be rounded to its other side in float32.
+        near = 2e-3 if name in ("precision", "recall") else 0.0
+        assert there[name] == pytest.approx(value, rel=1e-6, abs=near), name
+
+
+def test_a_graph_holds_the_exchange_and_lets_its_process_group_go(tmp_path: Path) -> None:
+    """With a group of one process, whose means are its own values: what NCCL sums is recorded, and
+    `destroy_process_group` would wait for ever for a graph that is still there."""
+    eager, graphed = (learner(precision="fp32", compile=mode) for mode in ("none", "graph"))
+    graphed.exchange = FlatExchange(graphed.update.parameters.values())
+    graphed.update.mean_over_ranks = mean_over_ranks
+    meeting = f"file://{tmp_path}/meeting"
+    torch.distributed.init_process_group("nccl", init_method=meeting, rank=0, world_size=1)
+    try:
+        for step, (x, noise) in enumerate(batches(eager, 8)):
+            expected, found = eager.step(x, noise, step), graphed.step(x, noise, step)
+            torch.testing.assert_close(
+                found["grad_norm/decoder"], expected["grad_norm/decoder"], rtol=5e-3, atol=1e-4
+            )
+        advance = graphed._advance
+        assert isinstance(advance, GraphedStep)
+        assert advance.graph is not None
+        graphed.close()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("options", [(), ("--accumulate", "2"), ("--sync-batchnorm",)])
+def test_recorded_runs_on_two_gpus_train_as_an_eager_one(
+    accelerate_launch: Command, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """From launch to exit; gloo's equality to one process is in test_distributed.py."""
+    command = [str(ROOT / "launch/train.py"), *TINY_OPTIONS, "--precision", "fp32", *options]
+    command += ["--max-steps", "12", "--log-every", "4"]
+    modes = ["none", "graph"] if options else ["none", "graph", "inductor"]
+    rows = {}
+    for mode in modes:
+        how = ["--compile", mode, "--output-dir", mode]
+        result = accelerate_launch(*command, *how, flags=processes(2))
+        assert result.returncode == 0, result.stderr[-3000:]
+        lines = (tmp_path / mode / "metrics.jsonl").read_text().splitlines()
+        rows[mode] = [json.loads(line) for line in lines]
+    for mode in modes[1:]:
+        for eager, recorded in zip(rows["none"], rows[mode], strict=True):
+            for name in ("loss/prior", "loss/similarity", "loss/gan", "loss/pixel_mse"):
+                assert recorded[name] == pytest.approx(eager[name], rel=5e-3, abs=1e-3), name

@@ -36,14 +36,16 @@ def reference_gradients(
     (f_real, real), (f_rec, rec), (_, gen) = map(discriminator, (x, x_rec, x_gen))
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
-    squared = (f_rec - f_real.detach()).pow(2)
-    if o.likelihood == "unit-variance":
-        similarity = squared.sum(1).mean() / 2
-    else:
+
+    def likelihood(difference: Tensor) -> Tensor:
+        squared = difference.flatten(1).pow(2)
+        if o.likelihood == "unit-variance":
+            return squared.sum(1).mean() / 2
         # The likelihood at its best variance, with that variance's own gradient left in: at the
         # optimum it is zero.
-        features = squared.shape[1]
-        similarity = features / 2 * (squared.mean().log() + 1)
+        return squared.shape[1] / 2 * (squared.mean().log() + 1)
+
+    similarity = likelihood(f_rec - f_real.detach()) + o.pixel_weight * likelihood(x_rec - x)
     logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
     weight = 1 / len(logits) if o.fake_reduction == "mean" else 1
     found_out = sum(weight * bce(t, torch.zeros_like(t)) for t in logits)
@@ -116,6 +118,23 @@ def test_gradients_are_those_of_each_networks_own_loss(
     assert_each_gradient_is_its_own_losses(config)
 
 
+@pytest.mark.parametrize("pixel_weight", [0.5, 3.0])
+@pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance"])
+def test_gradients_are_right_with_the_likelihood_of_pixels_beside_the_similarity(
+    float64: None, pixel_weight: float, likelihood: str
+) -> None:
+    config = tiny_config(
+        pixel_weight=pixel_weight, likelihood=likelihood, gamma_mode="fixed", gamma=0.3, beta=1.7
+    )
+    assert_each_gradient_is_its_own_losses(config)
+    without = config.replace(pixel_weight=0.0)
+    networks, x, noise = inputs(config)
+    one, other = (
+        reference_gradients(networks, each, x, noise, 0.3)["encoder"] for each in (without, config)
+    )
+    assert relative_error(one, other) > 1e-3
+
+
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("point", ["convolution", "activation"])
 def test_gradients_are_right_for_every_layer_l(float64: None, layer: int, point: str) -> None:
@@ -125,8 +144,15 @@ def test_gradients_are_right_for_every_layer_l(float64: None, layer: int, point:
     assert_each_gradient_is_its_own_losses(config)
 
 
-def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(float64: None) -> None:
-    config = tiny_config(gamma_mode="balanced", gamma=2.0, likelihood="unit-variance")
+@pytest.mark.parametrize("pixel_weight", [0.0, 0.7])
+@pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance"])
+def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(
+    float64: None, pixel_weight: float, likelihood: str
+) -> None:
+    """Of the GAN loss and of the whole reconstruction loss."""
+    config = tiny_config(
+        gamma_mode="balanced", gamma=2.0, likelihood=likelihood, pixel_weight=pixel_weight
+    )
     networks, x, noise = inputs(config)
     metrics = VAEGANUpdate(networks, config.objective)(x, noise)
     # The first update's average is its own ratio: gamma |dL_llike| = 2 |dL_GAN| at x_rec.
@@ -162,7 +188,9 @@ def test_the_same_noise_gives_the_same_update_and_other_noise_another(float64: N
 
 
 def test_metrics_are_the_losses_of_the_definition(float64: None) -> None:
-    config = tiny_config(gamma_mode="fixed", gamma=0.3, beta=2.0, likelihood="unit-variance")
+    config = tiny_config(
+        gamma_mode="fixed", gamma=0.3, beta=2.0, likelihood="unit-variance", pixel_weight=0.5
+    )
     networks, x, noise = inputs(config)
     metrics = VAEGANUpdate(networks, config.objective)(x, noise)
     mu, logvar = networks.encoder(x)
@@ -172,6 +200,7 @@ def test_metrics_are_the_losses_of_the_definition(float64: None) -> None:
     expected = {
         "loss/prior": kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean(),
         "loss/similarity": (f_rec - f_real).pow(2).sum(1).mean() / 2,
+        "loss/pixels": (x_rec - x).pow(2).sum((1, 2, 3)).mean() / 2,
         "dis/real": real.sigmoid().mean(),
         "dis/rec": rec.sigmoid().mean(),
         "dis/gen": gen.sigmoid().mean(),
@@ -230,6 +259,47 @@ def test_a_gated_step_is_the_open_networks_step_and_leaves_the_other_as_it_was(
     for one, other in zip(networks.by_name().values(), twin.by_name().values(), strict=True):
         for a, b in zip(one.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_gated_step_takes_back_what_is_not_finite_and_running_averages_that_have_just_begun(
+    optimizer: str,
+) -> None:
+    config = tiny_config(optimizer=optimizer)
+    networks, _, _ = inputs(config)
+    for module in networks.by_name().values():  # as a learner has them
+        module.to(memory_format=torch.channels_last)
+    stepped = build_optimizer(networks, config.optim)
+    before = copy.deepcopy(networks)
+    parameters = {n: list(m.parameters()) for n, m in networks.by_name().items()}
+    for each in parameters.values():
+        for parameter in each:
+            parameter.grad = torch.full_like(parameter, torch.nan)
+    gated_step(stepped, {name: torch.tensor(False) for name in parameters})
+    for name, each in parameters.items():
+        for now, then in zip(each, getattr(before, name).parameters(), strict=True):
+            assert torch.equal(now, then)
+            assert now.stride() == then.stride()
+            assert all((value == 0).all() for value in stepped.state[now].values())
+
+
+def test_a_gated_step_is_as_many_operations_for_many_tensors_as_for_few() -> None:
+    """On the CPU torch itself copies a list's tensors one by one; on a GPU that is one kernel."""
+    from torch.profiler import profile
+
+    def operations(layers: int) -> int:
+        weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(layers)]
+        stepped = torch.optim.Adam([{"params": weights, "name": "decoder"}], fused=True)
+        for weight in weights:
+            weight.grad = torch.ones(3)
+        gate = {"decoder": torch.tensor(True)}
+        gated_step(stepped, gate)  # in which the running averages begin
+        with profile() as seen:
+            gated_step(stepped, gate)
+        copying = ("aten::clone", "aten::where", "aten::cat", "aten::_foreach_copy_")
+        return sum(event.count for event in seen.key_averages() if event.key in copying)
+
+    assert operations(40) == operations(4)
 
 
 @pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])

@@ -21,7 +21,8 @@ from vaegan.updates.update import AnyUpdate, Metrics, Noise
 class CompiledUpdate:
     """Fills `.grad` as `update` does, through one compiled program; not under DDP or fp16.
 
-    The networks' buffers and the state of the gradient balance are updated in place.
+    The networks' buffers and the state of the gradient balance are updated in place. Gradients are
+    this process's own; `update.mean_over_ranks` has to be an operation that can be recorded.
     """
 
     def __init__(self, update: AnyUpdate) -> None:
@@ -71,6 +72,8 @@ class _Whole(nn.Module):
         self.kind = type(update)
         self.networks = nn.ModuleDict(vars(update.networks))
         self.objective, self.joint = update.objective, update.joint
+        self.images_per_process = update.images_per_process
+        self.mean_over_ranks = update.mean_over_ranks
         if update.balance is not None:
             self.register_buffer("balance", update.balance.state)
 
@@ -81,7 +84,13 @@ class _Whole(nn.Module):
 
     def forward(self, x: Tensor, noise: Noise) -> Metrics:
         networks = Networks(**dict(self.networks.items()))
-        update = self.kind(networks, self.objective, joint=self.joint)
+        update = self.kind(
+            networks,
+            self.objective,
+            joint=self.joint,
+            images_per_process=self.images_per_process,
+            mean_over_ranks=self.mean_over_ranks,
+        )
         if update.balance is not None:
             update.balance.state = self.get_buffer("balance")
         return update(x, noise)

@@ -23,6 +23,10 @@ class GraphedStep:
     fastest convolutions are found. All that changes from step to step has to lie on the device:
     images and noise are copied to where the graph reads them, learning rates are filled in there.
     The returned metrics are overwritten by the next step.
+
+    Of several processes each records its own step, and NCCL's all-reduces in it with the rest. The
+    first steps also connect the processes, which cannot be recorded; torch's notes ask for eleven
+    of them for the sake of DistributedDataParallel, which is not in here.
     """
 
     EAGER_STEPS = 3
@@ -31,6 +35,8 @@ class GraphedStep:
         self.advance = advance
         self.steps = 0
         self.graph: torch.cuda.CUDAGraph | None = None
+        # One for all of these steps: memory that one stream freed is not given to another.
+        self.side: torch.cuda.Stream | None = None
 
     def __call__(self, x: Tensor, noise: Noise) -> Metrics:
         self.steps += 1
@@ -45,9 +51,16 @@ class GraphedStep:
         self.graph.replay()
         return self.metrics
 
+    def close(self) -> None:
+        """Destroy the graph: NCCL waits for that before it lets a process group go."""
+        if self.graph is not None:
+            self.graph.reset()
+
     def _run_aside(self, x: Tensor, noise: Noise) -> Metrics:
         """Recording needs a stream that is not the default one, and so do the steps before it."""
-        side, main = torch.cuda.Stream(), torch.cuda.current_stream()
+        if self.side is None:
+            self.side = torch.cuda.Stream()
+        side, main = self.side, torch.cuda.current_stream()
         side.wait_stream(main)
         with torch.cuda.stream(side):
             metrics = self.advance(x, noise)

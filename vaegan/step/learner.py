@@ -21,6 +21,8 @@ from vaegan.errors import UserError
 from vaegan.networks import build_networks
 from vaegan.randomness import Purpose, generator
 from vaegan.step.ema import EMA, newest_weight
+from vaegan.step.exchange import FlatExchange, mean_over_ranks, recorded_mean_over_ranks
+from vaegan.step.graphs import GraphedStep
 from vaegan.step.optim import (
     build_optimizer,
     equilibrium_gate,
@@ -45,10 +47,14 @@ class Learner:
 
     The first weights follow from `config.run.seed` and are the same on every process. Raises
     `UserError` where `--compile` cannot apply. Where processes have unequal parts of the global
-    batch, `config.run.global_batch_size` has to say how large that is.
+    batch, `config.run.global_batch_size` has to say how large that is. `flat` has several processes
+    average their gradients by `FlatExchange` rather than by DistributedDataParallel; by default
+    that is where `--compile` records the step.
     """
 
-    def __init__(self, config: Config, accelerator: Accelerator) -> None:
+    def __init__(
+        self, config: Config, accelerator: Accelerator, *, flat: bool | None = None
+    ) -> None:
         check_compile(config, accelerator)
         check_sync_batchnorm(config, accelerator)
         self.config, self.accelerator = config, accelerator
@@ -65,9 +71,6 @@ class Learner:
             # Convolutions are faster with the channels innermost, on CPUs and GPUs alike.
             module.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bare = bare
-        # A few numbers that are waited for must not queue behind gradients, which are not: they
-        # go their own way.
-        self.words: Any = torch.distributed.new_group() if accelerator.num_processes > 1 else None
         self.ema = {
             name: EMA(module) for name, module in bare.trained().items() if name != "discriminator"
         }
@@ -75,12 +78,17 @@ class Learner:
         self.ema_weight: float | Tensor = (
             torch.zeros((), device=self.device) if self.device.type == "cuda" else 0.0
         )
-        trained = bare.trained()
-        *modules, self.optimizer = accelerator.prepare(
-            *trained.values(), build_optimizer(bare, config.optim)
+        flat = accelerator.num_processes > 1 and (
+            config.run.compile != "none" if flat is None else flat
         )
-        wrapped = dict(zip(trained, modules, strict=True))
-        for name in bare.by_name().keys() - trained.keys():  # frozen: precision, but no DDP
+        trained, optimizer = bare.trained(), build_optimizer(bare, config.optim)
+        wrapped: dict[str, nn.Module] = {}
+        if flat:
+            self.optimizer = accelerator.prepare_optimizer(optimizer)
+        else:
+            *modules, self.optimizer = accelerator.prepare(*trained.values(), optimizer)
+            wrapped |= zip(trained, modules, strict=True)
+        for name in bare.by_name().keys() - wrapped.keys():  # precision, but no DDP
             wrapped[name] = accelerator.prepare_model(getattr(bare, name), evaluation_mode=True)
         total = config.run.global_batch_size
         self.update = UPDATES[config.model](
@@ -92,6 +100,7 @@ class Learner:
             scale=accelerator.scaler.scale if accelerator.scaler is not None else _unscaled,
             mean_over_ranks=self.mean_over_ranks,
         )
+        self.exchange = FlatExchange(self.update.parameters.values()) if flat else None
         place_learning_rates(self.optimizer)
         self.learning_rates: dict[str, float] = {}
         self.gradients, self._advance = self._compiled(config.run.compile)
@@ -117,6 +126,8 @@ class Learner:
         statistics = self.statistics.keep()
         optimizer.zero_grad()
         metrics = self.gradients(x, noise)
+        if self.exchange is not None:
+            self.exchange()
         self.accelerator.unscale_gradients(optimizer)
         norms = self._clip_and_measure()
         sound = is_sound(norms.values())
@@ -141,6 +152,11 @@ class Learner:
             average.update(self.bare.by_name()[name], weight)
         return metrics
 
+    def close(self) -> None:
+        """Give back what a recorded step holds; for the end of a run, before its processes part."""
+        if isinstance(self._advance, GraphedStep):
+            self._advance.close()
+
     def _compiled(self, mode: str) -> tuple[Step, Step]:
         """How gradients are computed, and how a step advances: what `--compile` asks for."""
         gradients: Step = self.update
@@ -148,10 +164,10 @@ class Learner:
         if mode == "inductor":
             from vaegan.step.compiled import CompiledUpdate
 
+            if self.accelerator.num_processes > 1:
+                self.update.mean_over_ranks = recorded_mean_over_ranks
             gradients = CompiledUpdate(self.update)
         if mode != "none" and self.device.type == "cuda":
-            from vaegan.step.graphs import GraphedStep
-
             advance = GraphedStep(advance)
         return gradients, advance
 
@@ -161,11 +177,7 @@ class Learner:
 
     def mean_over_ranks(self, values: Tensor) -> Tensor:
         """The mean of a small tensor over the processes, on the device."""
-        if self.words is None:
-            return values
-        values = values.clone()
-        torch.distributed.all_reduce(values, group=self.words)
-        return values / self.accelerator.num_processes
+        return mean_over_ranks(values) if self.accelerator.num_processes > 1 else values
 
     def _clip_and_measure(self) -> Metrics:
         """Each network's gradient norm, before its clipping."""
@@ -229,10 +241,10 @@ def check_sync_batchnorm(config: Config, accelerator: Accelerator) -> None:
             "--sync-batchnorm works on GPUs, and this run is on the CPU: leave it out, or use "
             "--norm group and --discriminator-norm group, which need no statistics of the batch."
         )
-    if "batch" not in (config.network.norm, config.network.discriminator_norm):
+    if not config.has_batch_norm():
         raise UserError(
-            "--sync-batchnorm is given and no network has batch norm: leave it out, or give "
-            "--norm batch or --discriminator-norm batch."
+            "--sync-batchnorm is given and no network that is trained has batch norm: leave it "
+            "out, or give --norm batch."
         )
 
 
@@ -246,10 +258,11 @@ def check_compile(config: Config, accelerator: Accelerator) -> None:
             "--compile graph records a CUDA graph, and this run is on the CPU, where there is "
             "nothing to gain: leave --compile out."
         )
-    if accelerator.num_processes > 1:
+    if mode == "inductor" and config.run.sync_batchnorm and accelerator.num_processes > 1:
         raise UserError(
-            f"--compile {mode} works in one process, and there are {accelerator.num_processes}: "
-            "leave it out; with larger batches it gains little."
+            "--compile inductor cannot follow batch norm over several processes, and "
+            f"--sync-batchnorm asks for it over {accelerator.num_processes}: use --compile graph, "
+            "or leave one of the two out."
         )
     if mode == "inductor" and config.run.accumulate > 1:
         raise UserError(

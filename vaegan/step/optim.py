@@ -6,7 +6,7 @@ networks of one update.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -165,27 +165,54 @@ def step_on_device(optimizer: Optimizer, gate: Mapping[str, Tensor], sound: Tens
 def gated_step(optimizer: Optimizer, gate: Mapping[str, Tensor]) -> None:
     """Step every group, then put back those whose gate is False, with their running averages.
 
-    The decision stays on the device: asking for it would make the host wait at every step.
+    The decision stays on the device: asking for it would make the host wait at every step. Each
+    group is kept and put back in one piece, so that a step of many small tensors is few kernels.
     """
-    groups = _unwrapped(optimizer).param_groups
-    held = [
-        (gate[group["name"]], parameter)
-        for group in groups
-        if group["name"] in gate
-        for parameter in group["params"]
-    ]
+    groups = [g for g in _unwrapped(optimizer).param_groups if g["name"] in gate]
     state = _unwrapped(optimizer).state
-    before = [
-        (parameter.clone(), {k: v.clone() for k, v in state[parameter].items()})
-        for _, parameter in held
-    ]
+    before = {
+        # RMSprop off the GPU counts steps on the host, for nothing.
+        group["name"]: _Kept(_tensors(group, state, gate[group["name"]].device))
+        for group in groups
+    }
+    # Running averages begin as zeros, with the first step.
+    begun = {key for group in groups for p in group["params"] for key in _ids(state.get(p, {}))}
     optimizer.step()
-    for (allowed, parameter), (weights, old_state) in zip(held, before, strict=True):
-        parameter.copy_(torch.where(allowed, parameter, weights))
-        for key, value in state[parameter].items():
-            if value.device == allowed.device:  # RMSprop counts steps on the host, for nothing
-                old = old_state.get(key, torch.zeros_like(value))
-                value.copy_(torch.where(allowed, value, old))
+    for group in groups:
+        allowed = gate[group["name"]]
+        before[group["name"]].put_back_unless(allowed)
+        for parameter in group["params"]:
+            for value in state[parameter].values():
+                if id(value) not in begun and value.device == allowed.device:
+                    value.copy_(torch.where(allowed, value, torch.zeros_like(value)))
+
+
+class _Kept:
+    """A copy of dense tensors, one flat one for each number format, in the order of memory."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.views: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            view = tensor.detach().as_strided((tensor.numel(),), (1,))
+            self.views.setdefault(tensor.dtype, []).append(view)
+        self.values = {dtype: torch.cat(views) for dtype, views in self.views.items()}
+
+    def put_back_unless(self, allowed: Tensor) -> None:
+        """Undo what happened since then where `allowed`, a bool scalar, is False."""
+        for dtype, views in self.views.items():
+            old = self.values[dtype]
+            torch.where(allowed, torch.cat(views), old, out=old)
+            torch._foreach_copy_(views, old.split([view.numel() for view in views]))
+
+
+def _tensors(group: Mapping[str, Any], state: Mapping[Tensor, Any], device: Any) -> list[Tensor]:
+    """A group's weights and running averages, as far as they are on `device`."""
+    averages = [v for p in group["params"] for v in state.get(p, {}).values()]
+    return [*group["params"], *(v for v in averages if v.device == device)]
+
+
+def _ids(averages: Mapping[str, Tensor]) -> set[int]:
+    return {id(value) for value in averages.values()}
 
 
 def _unwrapped(optimizer: Optimizer) -> Optimizer:

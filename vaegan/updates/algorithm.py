@@ -3,9 +3,13 @@
 Letters as in networks.py: `x` real images [B,C,S,S], `z` a sample of the posterior, `z_prior` of
 the prior, both [B,Z]; `x_rec` decoded from z, `x_gen` from z_prior; `f_*` features at layer l.
 
-    Enc follows  beta * L_prior + L_llike           no GAN gradient reaches the encoder
-    Dec follows  gamma * L_llike - L_GAN
-    Dis follows  L_GAN                              L_llike never trains the discriminator
+    Enc follows  beta * L_prior + L_rec             no GAN gradient reaches the encoder
+    Dec follows  gamma * L_rec - L_GAN
+    Dis follows  L_GAN                              L_rec never trains the discriminator
+
+L_rec is the paper's L_llike, the learned similarity, or with a `pixel_weight` w the weighted sum
+L_llike + w * L_pixels. L_pixels, the Gaussian likelihood of the pixels, is no part of Algorithm 1:
+a discriminator that has seen little yet has features in which unlike images are close together.
 
 Every network is run forward once per kind of image, and the graph is cut at z, x_rec and x_gen,
 so that each backward pass computes only what its own network needs: 3E + 7D + 9S + S_l passes'
@@ -41,17 +45,26 @@ class Images(NamedTuple):
     x_gen: Tensor | None
 
 
-class View(NamedTuple):
-    """A micro-batch as the discriminator saw it.
+class Likelihood(NamedTuple):
+    """One term of L_rec for a micro-batch, as its images count.
 
-    unit_similarity: L_llike at variance 1 and similarity_grad its gradient at x_rec, over
-    `features` features; both, like gan.gradients, as these images count.
+    unit: the negative log-likelihood at variance 1, over `features` numbers of each image;
+    gradient: its gradient at x_rec, [b,C,S,S].
+    """
+
+    unit: Tensor
+    features: int
+    gradient: Tensor
+
+
+class View(NamedTuple):
+    """A micro-batch as the discriminator saw it; gan.gradients are as these images count.
+
+    terms: of L_rec by metric, the learned similarity first.
     """
 
     images: Images | None
-    unit_similarity: Tensor
-    features: int
-    similarity_grad: Tensor
+    terms: dict[str, Likelihood]
     gan: Adversarial
     metrics: Metrics
 
@@ -61,6 +74,9 @@ class VAEGANUpdate(Update[View]):
 
     def __init__(self, networks: Networks, objective: ObjectiveConfig, **how: Any) -> None:
         super().__init__(networks, objective, **how)
+        self.weights = {"loss/similarity": 1.0}
+        if objective.pixel_weight:
+            self.weights["loss/pixels"] = objective.pixel_weight
         if objective.gamma_mode == "balanced":
             self.balance = GradientBalance(self.parameters["decoder"][0].device)
         self.show_rec = objective.fakes != "samples"
@@ -86,9 +102,18 @@ class VAEGANUpdate(Update[View]):
         def scale(loss: Tensor) -> Tensor:
             return self.scale(batch.weigh(loss))
 
-        # d L_llike / d x_rec at variance 1: through the discriminator, past its weights.
-        similarity = similarity_loss(rec.features, real.features)
-        (similarity_grad,) = torch.autograd.grad(scale(similarity), [x_rec], retain_graph=True)
+        # d L_rec / d x_rec at variance 1, of the similarity through the discriminator, past its
+        # weights.
+        compared = {
+            "loss/similarity": (rec.features, real.features),
+            "loss/pixels": (x_rec.flatten(1), batch.x.flatten(1)),
+        }
+        terms = {}
+        for name in self.weights:
+            unit = similarity_loss(*compared[name])
+            (gradient,) = torch.autograd.grad(scale(unit), [x_rec], retain_graph=True)
+            features = compared[name][0].shape[1]
+            terms[name] = Likelihood(batch.weigh(unit.detach()), features, gradient)
         # Discriminator: L_GAN; and what the decoder's GAN loss says at x_rec and x_gen.
         gan = adversarial_backward(
             real.logit, logits, leaves, self.parameters["discriminator"], self.objective, scale
@@ -101,54 +126,53 @@ class VAEGANUpdate(Update[View]):
         }
         if gen:
             metrics["dis/gen"] = gen[0].logit.detach().sigmoid().mean()
-        return View(
-            images if keep_graph else None,
-            batch.weigh(similarity.detach()),
-            rec.features.shape[1],
-            similarity_grad,
-            gan,
-            metrics,
-        )
+        return View(images if keep_graph else None, terms, gan, metrics)
 
     def take_in(self, views: list[View]) -> None:
-        """Find the variance and gamma of this update.
+        """Find the variances and gamma of this update.
 
-        Neither costs a word between processes where both are fixed, as in the paper.
+        None of them costs an exchange between processes where all are fixed, as in the paper.
         """
-        similarity = _sum(view.unit_similarity for view in views)
-        squares = _sum(
-            torch.stack([view.similarity_grad.square().sum(), view.gan.gradients[0].square().sum()])
-            for view in views
-        )
-        known = torch.cat([similarity.view(1), squares])
+        names = list(self.weights)
+        units = torch.stack([_sum(view.terms[name].unit for view in views) for name in names])
+        # Every product of two terms' gradients at x_rec: the norm of a weighted sum follows.
+        products = _sum(_products(view, names) for view in views)
+        gan = _sum(view.gan.gradients[0].square().sum() for view in views)
+        known = torch.cat([units, gan.view(1), products.flatten()])
         if self.needs_whole_batch:
             known = self.mean_over_ranks(known)
-        self.variance: Tensor | float = 1.0
+        units, gan = known[: len(names)], known[len(names)]
+        products = known[len(names) + 1 :].view_as(products)
+        self.variances: dict[str, Tensor | float] = dict.fromkeys(names, 1.0)
         if self.objective.likelihood == "optimal-variance":
-            self.variance = optimal_variance(known[0], views[0].features)
-        norms = known[1:].sqrt()
-        norms = torch.stack([norms[0] / self.variance, norms[1]])
+            for name, unit in zip(names, units, strict=True):
+                self.variances[name] = optimal_variance(unit, views[0].terms[name].features)
+        factors = torch.stack([units.new_ones(()) * self._factor(name) for name in names])
+        rec = factors @ products @ factors
+        norms = torch.stack([rec, gan]).clamp_min(0).sqrt()
         gamma = self.objective.gamma
         self.gamma: Tensor | float = gamma if self.balance is None else gamma * self.balance(norms)
         self.ratio = self.gamma * norms[0] / norms[1].clamp_min(1e-30)
 
+    def _factor(self, name: str) -> Tensor | float:
+        """What the gradient of a term at variance 1 is multiplied by in that of L_rec."""
+        return self.weights[name] / self.variances[name]
+
     def learn(self, batch: MicroBatch, view: View) -> Metrics:
         o, parameters = self.objective, self.parameters
         images = self._decode(batch) if view.images is None else view.images
-        similarity_grad = view.similarity_grad / self.variance
+        rec_grad = _sum(term.gradient * self._factor(name) for name, term in view.terms.items())
 
-        # Decoder: gamma * L_llike - L_GAN, one backward pass for both kinds of images.
-        # d L_llike / d z has to be taken first: it needs the same graph and leaves no gradient.
-        (z_grad,) = torch.autograd.grad(
-            images.x_rec, [images.z_leaf], similarity_grad, retain_graph=True
-        )
-        x_rec_grad, gan_grads = self.gamma * similarity_grad, list(view.gan.gradients)
+        # Decoder: gamma * L_rec - L_GAN, one backward pass for both kinds of images.
+        # d L_rec / d z has to be taken first: it needs the same graph and leaves no gradient.
+        (z_grad,) = torch.autograd.grad(images.x_rec, [images.z_leaf], rec_grad, retain_graph=True)
+        x_rec_grad, gan_grads = self.gamma * rec_grad, list(view.gan.gradients)
         if self.show_rec:
             x_rec_grad = gan_grads.pop(0) + x_rec_grad
         decoded = [images.x_rec] if images.x_gen is None else [images.x_rec, images.x_gen]
         torch.autograd.backward(decoded, [x_rec_grad, *gan_grads], inputs=parameters["decoder"])
 
-        # Encoder: beta * L_prior + L_llike.
+        # Encoder: beta * L_prior + L_rec.
         prior = prior_loss(images.posterior.mu, images.posterior.logvar)
         torch.autograd.backward(
             [images.z, self.scale(batch.weigh(o.beta * prior))],
@@ -156,14 +180,18 @@ class VAEGANUpdate(Update[View]):
             inputs=parameters["encoder"],
         )
         prior = batch.weigh(prior.detach())
-        similarity = at_variance(view.unit_similarity, view.features, self.variance, batch.share)
+        terms = {
+            name: at_variance(term.unit, term.features, self.variances[name], batch.share)
+            for name, term in view.terms.items()
+        }
+        rec = _sum(self.weights[name] * value for name, value in terms.items())
         gan = view.gan
         return {
             "loss/prior": prior,
-            "loss/similarity": similarity,
+            **terms,
             **{name: batch.weigh(value) for name, value in view.metrics.items()},
-            "loss/encoder": o.beta * prior + similarity,
-            "loss/decoder": self.gamma * similarity + batch.weigh(gan.generator),
+            "loss/encoder": o.beta * prior + rec,
+            "loss/decoder": self.gamma * rec + batch.weigh(gan.generator),
             "loss/discriminator": batch.weigh(gan.real + gan.fake),
         }
 
@@ -185,6 +213,12 @@ class VAEGANUpdate(Update[View]):
         x_rec = self.networks.decoder(z_leaf)
         x_gen = self.networks.decoder(batch.noise.z_prior) if self.show_gen else None
         return Images(posterior, z, z_leaf, x_rec, x_gen)
+
+
+def _products(view: View, names: list[str]) -> Tensor:
+    """The inner products of the n terms' gradients at x_rec: [n,n]."""
+    rows = torch.stack([view.terms[name].gradient.flatten() for name in names])
+    return rows @ rows.T
 
 
 def _sum(values: Any) -> Tensor:
