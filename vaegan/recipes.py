@@ -61,16 +61,20 @@ RECIPES: dict[RecipeName, Recipe] = {
             "likelihood": "optimal-variance",
             "gamma_mode": "balanced",
             "gamma": 1.0,
-            # With a fitted variance the likelihood grows with the number of features, and beta
-            # has to grow with it: 128 * 8 * 8 features here, 128 * 4 * 4 at 32 pixels.
-            "beta": 160.0,
+            # The likelihood of pixels tells images apart from the first step on, when the
+            # discriminator's features do not yet.
+            "pixel_weight": 1.0,
+            # With fitted variances the likelihoods grow with the number of features and pixels.
+            "beta": 40.0,
             "gan_loss": "non-saturating",
             "fake_reduction": "mean",
             "optimizer": "adam",
             "lr": 2e-3,
             "lr_discriminator": 2e-3,
         },
-        at_most={32: {"beta": 40.0}},
+        # Half the beta keeps twice the nats of the posterior, and samples stay as near to real
+        # images with a smaller share of the pixels (docs/recipe.md).
+        at_most={32: {"beta": 20.0, "pixel_weight": 0.3}},
         # Chosen among nine configurations or more for each model, as for the VAE/GAN: see
         # evaluation/results/README.md. There networks are half as wide, and a beta that belongs
         # to features half as large; a GAN learns as the VAE/GAN does.
