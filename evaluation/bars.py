@@ -15,7 +15,12 @@ PANELS_ACROSS = 4
 
 
 def save_bars(path: Path, table: Sequence[Row]) -> None:
-    """Draw means with their spread (PNG); an arrow says which direction is better."""
+    """Save `draw_bars` as PNG."""
+    draw_bars(table).savefig(path, dpi=120, facecolor="white")
+
+
+def draw_bars(table: Sequence[Row]) -> Figure:
+    """Means with their spread, a panel for each column; an arrow shows which way is better."""
     record = table[0].runs[0].record
     shown = [
         column
@@ -43,7 +48,7 @@ def save_bars(path: Path, table: Sequence[Row]) -> None:
         fontsize=11,
         color=INK,
     )
-    figure.savefig(path, dpi=120, facecolor="white")
+    return figure
 
 
 def _panel(axis: Axes, table: Sequence[Row], column: Column) -> None:

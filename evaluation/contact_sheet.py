@@ -29,13 +29,14 @@ def save_contact_sheet(
     held_out = images.held_out
     shown = None if held_out is None else choose(held_out, min(COUNT, len(held_out)), "", "")
     real = choose(images.reference, min(COUNT, len(images.reference)), "", "")
+    kind = "training" if images.held_out_name == "all" else "held-out"
     latent_sizes = {row.runs[0].subject.config.network.latent_size for row in table}
     noise = "the same noise" if len(latent_sizes) == 1 else "noise of their own latent sizes"
 
     blocks: list[tuple[str, list[str], Tensor, Tensor | None]] = [
         (
             "real images",
-            ["of the reference,", "and held-out ones"],
+            ["of the reference,", f"and {kind} ones"],
             sample_grid(to_network_range(real), COLUMNS),
             None if shown is None else sample_grid(to_network_range(shown), COLUMNS),
         )
@@ -65,7 +66,7 @@ def save_contact_sheet(
     if shown is not None:
         left = LABELS + width + GAP
         draw.text((left, 12), "reconstructions", INK, large)
-        draw.text((left, 38), "of the held-out images in the first block", PALE, small)
+        draw.text((left, 38), f"of the {kind} images in the first block", PALE, small)
     for index, (name, lines, samples, rebuilt) in enumerate(blocks):
         top = HEAD + index * (height + GAP)
         draw.text((GAP, top), name, INK, large)

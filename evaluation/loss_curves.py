@@ -1,8 +1,9 @@
 """The losses of a comparison's runs over the images seen: one panel a loss, each run a line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,6 +32,12 @@ def save_losses(path: Path, table: Sequence[Row]) -> bool:
     ]
     if not drawn:
         return False
+    draw_losses(drawn).savefig(path, dpi=120, facecolor="white")
+    return True
+
+
+def draw_losses(drawn: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Figure:
+    """A panel for each entry of `PANELS` with a line for each run: its model and its metrics."""
     figure = Figure(figsize=(13.2, 3.4), layout="constrained")
     axes = figure.subplots(1, len(PANELS))
     for axis, (title, unit, name) in zip(axes, PANELS, strict=True):
@@ -46,8 +53,7 @@ def save_losses(path: Path, table: Sequence[Row]) -> bool:
     models = list(dict.fromkeys(model for model, _ in drawn))
     lines = [axes[0].plot([], [], color=COLOURS[model])[0] for model in models]
     figure.legend(lines, models, loc="outside right upper", frameon=False)
-    figure.savefig(path, dpi=120, facecolor="white")
-    return True
+    return figure
 
 
 def _line(axis: Axes, model: str, points: Sequence[tuple[float, float]]) -> None:

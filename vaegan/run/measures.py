@@ -90,25 +90,45 @@ class Meter:
 
 
 class Clock:
-    """Images per second of training, without the pauses for pictures and checkpoints."""
+    """The time of training, without the pauses for pictures and checkpoints.
 
-    def __init__(self, step: int, global_batch: int) -> None:
-        self.global_batch = global_batch
+    It starts at `step`, after `seconds` of training in earlier processes. `drain` waits until the
+    device has computed all steps that are queued on it. A pause begins with that: the rest of the
+    steps would count as pause otherwise.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        global_batch: int,
+        seconds: float = 0.0,
+        drain: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.global_batch, self.drain = global_batch, drain
         self.step, self.since, self.pause = step, time.perf_counter(), 0.0
+        self.before, self.pause_began = seconds, math.inf  # seconds up to `since`; no pause
 
     def images_per_second(self, step: int) -> float:
         """The rate since the last call."""
         now = time.perf_counter()
         seconds = max(now - self.since - self.pause, 1e-9)
+        self.before += seconds
         rate = (step - self.step) * self.global_batch / seconds
         self.step, self.since, self.pause = step, now, 0.0
         return rate
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        begin = time.perf_counter()
+        self.drain()
+        self.pause_began = time.perf_counter()
         yield
-        self.pause += time.perf_counter() - begin
+        self.drain()  # of what the pause has queued
+        self.pause += time.perf_counter() - self.pause_began
+        self.pause_began = math.inf
+
+    def seconds(self) -> float:
+        """Of training so far, those of earlier processes included; a pause may be under way."""
+        return self.before + min(time.perf_counter(), self.pause_began) - self.since - self.pause
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -117,3 +137,10 @@ def peak_memory_mib(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def waiting_for(device: torch.device) -> Callable[[], object]:
+    """A function that waits for everything that is queued on `device`."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return lambda: None

@@ -1,10 +1,9 @@
 """What a run draws: grids of images, curves of the losses, an animation of the training."""
 
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -12,6 +11,9 @@ from torch import Tensor
 
 from vaegan.data.images import to_uint8
 from vaegan.files.whole_files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GRID_COLUMNS = 8
 # An animation beyond this many frames is thinned out evenly.
@@ -86,39 +88,51 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "mean probability of real",
         {"dis/real": "real", "dis/rec": "reconstructed", "dis/gen": "sampled"},
     ),
-    ("Samples against held-out images", "Fréchet distance", {"eval/fid": "FID", "eval/fd": "FD"}),
+    ("Samples against {kind} images", "Fréchet distance", {"eval/fid": "FID", "eval/fd": "FD"}),
 )
 
 
-def save_curves(path: Path, metrics_file: Path) -> None:
-    """Draw the losses recorded in `metrics.jsonl` over steps."""
-    from matplotlib.figure import Figure
+DRAWN = frozenset(name for _, _, lines in PANELS for name in lines)
+"""The metrics that curves.png shows."""
 
-    rows: list[dict[str, Any]] = [
-        json.loads(line) for line in metrics_file.read_text().splitlines()
-    ]
-    recorded = {key for row in rows for key, value in row.items() if value is not None}
-    panels = [panel for panel in PANELS if recorded & panel[2].keys()]
-    if not panels:
+
+def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], kind: str = "held-out") -> None:
+    """Draw `rows` of metrics over steps, as `draw_curves` does."""
+    figure = draw_curves(rows, kind)
+    if figure is None:
         return
-    down = -(-len(panels) // 2)
-    figure = Figure(figsize=(11, 3.5 * down), layout="constrained")
-    axes = figure.subplots(down, 2, squeeze=False).flat
-    for spare in list(axes)[len(panels) :]:
-        spare.set_visible(False)
-    for axis, (title, unit, lines) in zip(axes, panels, strict=False):
-        for key, label in lines.items():
-            points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=label, linewidth=1.2)
-        axis.set(title=title, xlabel="step", ylabel=unit)
-        axis.grid(alpha=0.3)
-        if axis.lines:
-            axis.legend(fontsize="small")
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110, format="png")
     with whole_file(path) as file:
         file.write(drawn.getvalue())
+
+
+def draw_curves(rows: Sequence[Mapping[str, Any]], kind: str = "held-out") -> "Figure | None":
+    """One panel for each entry of `PANELS` that `rows` of metrics have values of; None for none.
+
+    `kind` is of the images that samples were compared with, "held-out" or "training".
+    """
+    from matplotlib.figure import Figure
+
+    recorded = {key for row in rows for key, value in row.items() if value is not None}
+    panels = [panel for panel in PANELS if recorded & panel[2].keys()]
+    if not panels:
+        return None
+    down = -(-len(panels) // 2)
+    figure = Figure(figsize=(11, 3.5 * down), layout="constrained")
+    axes = list(figure.subplots(down, 2, squeeze=False).flat)
+    for spare in axes[len(panels) :]:
+        spare.remove()
+    for axis, (title, unit, lines) in zip(axes, panels, strict=False):
+        for key, label in lines.items():
+            points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+            if points:
+                alone = "o" if len(points) == 1 else ""  # a line of one point cannot be seen
+                axis.plot(*zip(*points, strict=True), label=label, linewidth=1.2, marker=alone)
+        axis.set(title=title.format(kind=kind), xlabel="step", ylabel=unit)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+    return figure
 
 
 def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
