@@ -19,7 +19,8 @@ from typing import Annotated, get_args
 import tyro
 
 from vaegan.command import exit_code
-from vaegan.config import Config, DatasetName, ModelName, RecipeName
+from vaegan.config import SETTINGS, Config, DatasetName, ModelName, RecipeName
+from vaegan.effects import without_effect
 from vaegan.errors import RunCompleteError, UserError
 from vaegan.files.regular_files import expanded
 from vaegan.recipes import recipe_config
@@ -29,8 +30,12 @@ from vaegan.run.run_folder import RunFolder, read_config
 # the rounding of its arithmetic.
 MAY_CHANGE = frozenset(
     {
-        *("epochs", "max_steps", "batch_size", "global_batch_size", "accumulate"),
-        *("output_dir", "data_dir", "placement", "workers"),
+        *("epochs", "max_steps", "max_seconds", "batch_size", "global_batch_size", "accumulate"),
+        *("output_dir", "data_dir", "check_images", "placement", "workers"),
+        # A file that broke meanwhile ends the run, or is replaced from then on.
+        "bad_images",
+        # A longer run needs a longer fall of the learning rates; without it, it is refused.
+        "lr_decay_steps",
         *("max_skipped_steps", "precision", "compile", "discriminator_passes", "profile"),
         *("tracker", "project"),
         *("log_every", "sample_every", "checkpoint_every", "keep_last"),
@@ -38,16 +43,7 @@ MAY_CHANGE = frozenset(
     }
 )
 
-_OF_THE_GAN = ("gan_loss", "gate", "gate_equilibrium", "gate_margin", "lr_discriminator")
-_OF_BOTH = ("gamma", "gamma_mode", "fakes", "fake_reduction")
-# What a model does not read: said where it is given, since it would change nothing. Sizes of
-# networks may be given all the same, so that one set of options describes all four models.
-WITHOUT_EFFECT: dict[ModelName, tuple[str, ...]] = {
-    "vaegan": ("similarity_shift",),
-    "vae": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes", "similarity_shift"),
-    "vae-dis": (*_OF_THE_GAN, *_OF_BOTH, "discriminator_passes"),
-    "gan": (*_OF_BOTH, "beta", "likelihood", "similarity_shift"),
-}
+LENGTHS = ("epochs", "max_steps", "max_seconds")  # of a run: the one that is given replaces others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +88,11 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
     resume, config_file = "--resume" in arguments, _given(arguments, "config")
     if resume and config_file is not None:
         raise UserError("--resume and --config are both given: a resumed run keeps its config.")
+    if config_file is not None and _given(arguments, "recipe") is not None:
+        raise UserError(
+            "--config and --recipe are both given, and a config file has the values of all "
+            "settings: give one of the two."
+        )
     auto_resume = "--auto-resume" in arguments
     if resume and auto_resume:
         raise UserError("--resume and --auto-resume are both given: give one of the two.")
@@ -103,10 +104,11 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         default = read_config(Path(config_file)).replace(output_dir="")
     else:
         default = _recipe_default(arguments)
-    if _given(arguments, "epochs") is not None:
-        if _given(arguments, "max_steps") is not None:
-            raise UserError("--epochs and --max-steps are both given: give one of the two.")
-        default = default.replace(max_steps=None)
+    if lengths := [name for name in LENGTHS if _given(arguments, name) is not None]:
+        if len(lengths) > 1:
+            both = " and ".join("--" + name.replace("_", "-") for name in lengths[:2])
+            raise UserError(f"{both} are both given: give one of the two.")
+        default = default.replace(max_steps=None, max_seconds=None)
     if _given(arguments, "batch_size") is not None:
         if _given(arguments, "global_batch_size") is not None:
             raise UserError(
@@ -137,6 +139,8 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         stored, resume = folder.read_config(), True
         # What the start of the run fixed, where the command leaves it open as it did then.
         run = settings.run
+        if settings.data.validation_images == "auto":
+            settings = settings.replace(validation_images=stored.data.validation_images)
         if not settings.optim.lr_decay_steps:
             settings = settings.replace(lr_decay_steps=stored.optim.lr_decay_steps)
         if not run.global_batch_size and run.batch_size == stored.run.batch_size:
@@ -206,19 +210,15 @@ def _recipe_default(arguments: Sequence[str]) -> Config:
 
 
 def _refuse_without_effect(arguments: Sequence[str], settings: Config) -> None:
-    """Refuse options that the chosen model, or a run without evaluations, has no use for."""
-
-    def given(names: Sequence[str]) -> str:
-        found = [name for name in names if _given(arguments, name) is not None]
-        return ", ".join("--" + name.replace("_", "-") for name in found)
-
-    if options := given(WITHOUT_EFFECT[settings.model]):
-        raise UserError(f"{options} has no effect on --model {settings.model}: leave it out.")
-    if not settings.run.eval_every and (options := given(("eval_samples", "eval_extractor"))):
-        raise UserError(
-            f"{options} has no effect on a run that is not evaluated: leave it out, or give "
-            "--eval-every too."
-        )
+    """Refuse options that change nothing, seen by what all settings came to."""
+    given = {
+        name: "--" + word.replace("_", "-")
+        for name in SETTINGS
+        for word in (f"no_{name}", name)
+        if _given(arguments, word) is not None
+    }
+    if refusal := without_effect(settings, given):
+        raise UserError(refusal)
 
 
 def _given(arguments: Sequence[str], name: str) -> str | None:

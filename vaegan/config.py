@@ -72,14 +72,20 @@ class DataConfig:
     """1 for grey, 3 for RGB; images are converted."""
     flip: bool = False
     """Mirror half of the training images, chosen anew at each visit."""
-    validation_images: int = 0
+    validation_images: int | Literal["auto"] = "auto"
     """Training images set aside to choose settings by, the same at every seed: nothing is trained
-    on them, and --eval-every and the pictures of a run take them for their held-out images."""
+    on them, and --eval-every and the pictures of a run take them for their held-out images. auto
+    sets none aside where a data set has a test set; of a folder of 1,000 images or more, one
+    in twenty, at most 1,000."""
     background: str = "white"
     """Colour put behind transparent images: a name or #rrggbb."""
     bad_images: Literal["refuse", "skip"] = "refuse"
     """What to do about files that cannot be read as images: refuse to start, or skip them; one that
     breaks later ends the run, or the next image takes its place. All are named and counted."""
+    check_images: Literal["headers", "all"] = "headers"
+    """What is read of a folder's files before training starts: their first bytes, or all of them.
+    Images that are not streamed are all decoded in any case; what was found is kept in the cache
+    and a file is not looked at again until it changes."""
     placement: Literal["auto", "device", "host", "stream"] = "auto"
     """Where the images live: as uint8 on the training device, as uint8 in host memory, or on disk,
     streamed through worker processes. auto takes the first of these that fits."""
@@ -97,7 +103,7 @@ class DataConfig:
         )
         _check(0 <= self.workers <= 256, "--workers", self.workers, "from 0 to 256")
         aside = self.validation_images
-        _check(aside >= 0, "--validation-images", aside, "0 or more")
+        _check(aside == "auto" or aside >= 0, "--validation-images", aside, "auto, or 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +177,10 @@ class ObjectiveConfig:
     likelihood: Literal["unit-variance", "optimal-variance"] = "unit-variance"
     """The Gaussian of the learned similarity: with variance 1 as in the paper, or with the
     variance that fits the batch best (sigma-VAE, Rybkin et al. 2021)."""
+    pixel_weight: float = 0.0
+    """Weight of the pixels' negative log-likelihood, in nats per image with the variance of
+    --likelihood, beside that of the learned similarity in what encoder and decoder follow; the
+    paper's is 0."""
     similarity_from: str = ""
     """For --model vae-dis: the ckpt.pt of a GAN or VAE/GAN with the same discriminator, which is
     then frozen."""
@@ -202,6 +212,7 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         _check_values(self)
         _check(self.beta >= 0, "--beta", self.beta, "0 or more")
+        _check(self.pixel_weight >= 0, "--pixel-weight", self.pixel_weight, "0 or more")
         shift = self.similarity_shift
         _check(0 <= shift <= 256, "--similarity-shift", shift, "from 0 to 256 pixels")
         _check(self.gamma >= 0, "--gamma", self.gamma, "0 or more")
@@ -272,14 +283,20 @@ class RunConfig:
     """Visits of each training image; parts of an epoch are allowed."""
     max_steps: int | None = None
     """Train for exactly this many steps instead; --epochs then has no effect."""
+    max_seconds: float | None = None
+    """Train for this many seconds instead, on the main process's clock: those of the steps, without
+    the start and the pauses for pictures, files and evaluations. A resumed run has those left that
+    it did not use. The clock is read whenever metrics are logged, and the run ends there."""
     precision: Precision = "auto"
     """Number format of convolutions and matrix products; weights, losses and statistics stay
-    float32. auto takes what accelerate was told, or else bf16 where the hardware is fast at it
-    (GPUs that have it, CPUs with AMX) and fp32 elsewhere."""
+    float32. auto takes the bf16 or fp16 that accelerate was told, or else bf16 where the hardware
+    is fast at it (GPUs that have it, CPUs with AMX or AVX512-BF16) and fp32 elsewhere. accelerate
+    launch passes on --mixed_precision no where it is told nothing, too: fp32 is asked for here."""
     compile: Literal["none", "graph", "inductor"] = "none"
     """graph records the whole step as one CUDA graph, so that small batches do not wait for the
     host; inductor compiles the three networks' update as one program (minutes at the start), and
-    on a GPU records that as a graph too."""
+    on a GPU records that as a graph too. Several processes then average all gradients at once,
+    after the update."""
     discriminator_passes: Literal["separate", "joint"] = "separate"
     """Judge real, reconstructed and sampled images one kind after the other, or in one pass with
     the same result (norms still see each kind apart): a sixth more arithmetic, in fewer and
@@ -354,6 +371,13 @@ class RunConfig:
         _check(4 <= samples <= MOST_IMAGES, "--eval-samples", samples, allowed)
         if self.max_steps is not None:
             _check(self.max_steps >= 1, "--max-steps", self.max_steps, "1 or more")
+        if self.max_seconds is not None:
+            _check(self.max_seconds > 0, "--max-seconds", self.max_seconds, "above 0")
+            if self.max_steps is not None:
+                raise UserError(
+                    f"--max-steps {self.max_steps} and --max-seconds {self.max_seconds} are both "
+                    "given: give one of the two."
+                )
         _check(0 <= self.seed < 2**31, "--seed", self.seed, "from 0 to 2147483647")
 
 
@@ -381,6 +405,13 @@ class Config:
                 f"{self.objective.similarity_from or '(nothing)'}: vae-dis needs the ckpt.pt of a "
                 "trained gan there, and no other model takes one."
             )
+        seconds, optim = self.run.max_seconds, self.optim
+        if seconds is not None and optim.lr_schedule != "constant" and not optim.lr_decay_steps:
+            raise UserError(
+                f"--lr-schedule {optim.lr_schedule} falls over the whole run, and how many steps "
+                f"come into --max-seconds {seconds} is not known before: give --lr-decay-steps, or "
+                "--lr-schedule constant."
+            )
         size = self.data.image_size
         for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):
             widths = getattr(self.network, name)
@@ -404,6 +435,12 @@ class Config:
         for group, changes in groups.items():
             own[group] = dataclasses.replace(getattr(self, group), **changes)
         return dataclasses.replace(self, **own)
+
+    def has_batch_norm(self) -> bool:
+        """Whether a network that is trained normalises by the statistics of its batch."""
+        trains_discriminator = self.model in ("vaegan", "gan")
+        norms = (self.network.norm, self.network.discriminator_norm)
+        return "batch" in norms[: 1 + trains_discriminator]
 
     @property
     def images_per_step(self) -> int:

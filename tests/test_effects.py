@@ -1,0 +1,200 @@
+"""Options that change nothing are refused, and those that are refused do change nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from tests.commands import Command
+from tests.tiny import TINY_OPTIONS, tiny_config
+from vaegan.cli import parse
+from vaegan.config import SETTINGS, Config
+from vaegan.effects import DEPENDENCES
+from vaegan.errors import UserError
+from vaegan.partition import Partition
+from vaegan.randomness import BatchNoise
+from vaegan.step.learner import Learner, check_sync_batchnorm
+
+RMSPROP = ("--optimizer", "rmsprop")
+LARSEN = ("--recipe", "larsen2016")
+VAE_DIS = ("--model", "vae-dis", "--similarity-from", "gan.pt")
+NO_NORM = ("--norm", "group", "--discriminator-norm", "none")
+STREAM = ("--dataset", "folder", "--placement", "stream")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "place"),
+    [
+        ((), "--lr-final-factor 0.1", "with --lr-schedule constant"),
+        ((), "--lr-decay-steps 10", "with --lr-schedule constant"),
+        ((), "--lr-power 2", "with --lr-schedule constant"),
+        (("--lr-schedule", "cosine"), "--lr-power 2", "with --lr-schedule cosine"),
+        ((), "--gate-margin 0.1", "on a run without the gate"),
+        ((), "--gate-equilibrium 0.5", "on a run without the gate"),
+        ((*LARSEN, "--no-gate"), "--gate-margin 0.1", "on a run without the gate"),
+        ((*LARSEN, "--model", "vae"), "--no-gate", "on --model vae"),
+        ((), "--rmsprop-decay 0.5", "with --optimizer adam"),
+        (RMSPROP, "--adam-betas 0.5 0.9", "with --optimizer rmsprop"),
+        (("--fakes", "samples"), "--fake-reduction sum", "with --fakes samples"),
+        ((), "--background black", "on --dataset mnist5k"),
+        ((), "--bad-images skip", "on --dataset mnist5k"),
+        (("--placement", "host"), "--workers 2", "with --placement host"),
+        (("--tracker", "none"), "--project mine", "with --tracker none"),
+        (("--tracker", "tensorboard"), "--project mine", "with --tracker tensorboard"),
+        (("--model", "vae"), "--similarity-layer 0", "on --model vae"),
+        (("--model", "gan"), "--similarity-point convolution", "on --model gan"),
+        (NO_NORM, "--batch-norm-momentum 0.2", "where no network that is trained has batch norm"),
+        (NO_NORM, "--sync-batchnorm", "where no network that is trained has batch norm"),
+        (
+            (*VAE_DIS, "--norm", "group"),
+            "--batch-norm-momentum 0.2",
+            "where no network that is trained has batch norm",
+        ),
+        ((), "--eval-samples 100", "on a run that is not evaluated"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused_with_the_reason(
+    arguments: tuple[str, ...], option: str, place: str
+) -> None:
+    name, *value = option.split()
+    with pytest.raises(UserError) as caught:
+        parse([*arguments, name, *value])
+    said = str(caught.value)
+    assert said.startswith(f"{name} has no effect {place}")
+    assert ": leave it out" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*LARSEN, "--lr-final-factor", "0.1", "--lr-power", "1", "--lr-decay-steps", "9"),
+        (*LARSEN, "--gate-margin", "0.1", "--gate-equilibrium", "0.5", "--rmsprop-decay", "0.5"),
+        ("--lr-schedule", "cosine", "--lr-final-factor", "0.1"),
+        ("--adam-betas", "0.5", "0.9"),
+        (*STREAM, "--background", "black", "--bad-images", "skip", "--workers", "2"),
+        ("--dataset", "folder", "--workers", "2"),  # auto may stream
+        (*VAE_DIS, "--similarity-layer", "1", "--batch-norm-momentum", "0.2"),
+        ("--norm", "group", "--batch-norm-momentum", "0.2"),  # the discriminator's
+        ("--project", "mine"),
+        ("--eval-every", "auto", "--eval-samples", "100"),
+        # One set of options describes all four models.
+        ("--model", "vae", "--discriminator-widths", "8", "8", "8", "--discriminator-norm", "none"),
+        ("--model", "gan", "--encoder-hidden", "8", "--data-dir", "elsewhere"),
+    ],
+)
+def test_an_option_that_may_change_something_is_accepted(arguments: tuple[str, ...]) -> None:
+    parse(arguments)
+
+
+def test_several_options_are_refused_in_one_sentence() -> None:
+    with pytest.raises(UserError) as caught:
+        parse(["--lr-final-factor", "0.1", "--lr-decay-steps=9", "--rmsprop_decay", "0.5"])
+    assert str(caught.value) == (
+        "--rmsprop-decay has no effect with --optimizer adam: leave it out, or give --optimizer "
+        "rmsprop."
+    )
+    with pytest.raises(UserError) as caught:
+        parse(["--lr-final-factor", "0.1", "--lr-decay-steps=9"])
+    assert str(caught.value) == (
+        "--lr-decay-steps, --lr-final-factor have no effect with --lr-schedule constant: leave "
+        "them out, or give --lr-schedule cosine or power."
+    )
+
+
+def test_values_that_are_not_given_are_not_refused(tmp_path: Path) -> None:
+    """A recipe, or the config of a run, has values for all settings."""
+    parse([*LARSEN, "--optimizer", "adam", "--lr-schedule", "constant", "--no-gate"])
+    stored = tmp_path / "config.json"
+    values = tiny_config(lr_power=2.0, rmsprop_decay=0.5, workers=7, project="mine").to_dict()
+    stored.write_text(json.dumps(values))
+    assert parse(["--config", str(stored)]).settings.optim.lr_power == 2.0
+    with pytest.raises(UserError, match="--config and --recipe are both given"):
+        parse(["--config", str(stored), "--recipe", "larsen2016"])
+
+
+def test_every_setting_that_depends_on_others_is_known() -> None:
+    assert {name for each in DEPENDENCES for name in each.settings} <= set(SETTINGS)
+
+
+def _dependence(setting: str, config: Config) -> bool:
+    return all(each.holds(config) for each in DEPENDENCES if setting in each.settings)
+
+
+CHANGED: dict[str, Any] = {
+    "gate_margin": 0.0,
+    "gate_equilibrium": 0.1,
+    "lr_discriminator": 1e-4,
+    "gamma": 3.0,
+    "fakes": "samples",
+    "fake_reduction": "sum",
+    "gan_loss": "minimax",
+    "beta": 7.0,
+    "likelihood": "unit-variance",
+    "similarity_layer": 0,
+    "similarity_point": "convolution",
+    "adam_betas": (0.1, 0.2),
+    "rmsprop_decay": 0.1,
+    "lr_decay_steps": 2,
+    "lr_final_factor": 0.9,
+    "lr_power": 4.0,
+    "batch_norm_momentum": 0.7,
+}
+RUNS: dict[str, dict[str, Any]] = {
+    "vaegan, adam": {},
+    "vaegan, gate, rmsprop": {
+        "optimizer": "rmsprop",
+        "gate": True,
+        "gate_equilibrium": 0.8,
+        "gate_margin": 0.2,
+        "lr_schedule": "power",
+        "lr_decay_steps": 5,
+        "fakes": "reconstructions",
+    },
+    "vae, group norm, cosine": {
+        "model": "vae",
+        "norm": "group",
+        "lr_schedule": "cosine",
+        "lr_decay_steps": 5,
+    },
+    "gan": {"model": "gan"},
+}
+
+
+def _weights_after_three_steps(config: Config) -> list[Tensor]:
+    torch.manual_seed(0)
+    x = torch.rand(8, 1, 16, 16) * 2 - 1
+    noise = BatchNoise(Partition(8), seed=0, latent_size=6, device=torch.device("cpu"))
+    learner = Learner(config, Accelerator(cpu=True))
+    for step in range(3):
+        learner.step(x, noise(step), step)
+    return [v for m in learner.bare.by_name().values() for v in m.state_dict().values()]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_setting_changes_what_is_trained_exactly_where_it_is_accepted(run: str) -> None:
+    config = tiny_config(**RUNS[run])
+    before = _weights_after_three_steps(config)
+    for name, value in CHANGED.items():
+        assert config.flat()[name] != value, name
+        after = _weights_after_three_steps(config.replace(**{name: value}))
+        same = all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        assert same != _dependence(name, config), name
+
+
+def test_sync_batchnorm_is_refused_where_only_a_frozen_network_has_batch_norm() -> None:
+    accelerator: Any = type("OnAGPU", (), {"device": torch.device("cuda")})
+    vae = {"sync_batchnorm": True, "model": "vae", "norm": "group"}
+    with pytest.raises(UserError, match="no network that is trained has batch norm"):
+        check_sync_batchnorm(tiny_config(**vae), accelerator)
+    check_sync_batchnorm(tiny_config(sync_batchnorm=True, norm="group"), accelerator)
+
+
+def test_workers_that_are_not_used_are_said(train: Command) -> None:
+    result = train(*TINY_OPTIONS, "--max-steps", "1", "--workers", "2", "--output-dir", "out")
+    assert result.returncode == 0, result.stderr[-3000:]
+    said = " ".join(result.stderr.split())
+    assert "--workers 2 has no effect, since the images are kept on: device" in said
