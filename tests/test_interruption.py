@@ -3,19 +3,24 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from tests.commands import run_command
+from tests.commands import ROOT, run_command
 from tests.test_distributed import processes
 from tests.tiny import TINY_OPTIONS
 from vaegan.cli import main
 from vaegan.run import trainer
+from vaegan.run.interruption import MARGIN, Interruption
 from vaegan.updates.update import Noise, Update
 
 RUN = [*TINY_OPTIONS, "--output-dir", "out", "--max-steps", "9", "--checkpoint-every", "100"]
@@ -84,6 +89,44 @@ def test_a_signal_saves_the_step_and_resuming_is_as_if_nothing_had_been(
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("placement", "number", "code"),
+    [
+        ("stream", signal.SIGTERM, 75),
+        ("stream", signal.SIGUSR1, 75),
+        ("stream", signal.SIGINT, 130),
+        ("host", signal.SIGTERM, 75),
+        ("device", signal.SIGTERM, 75),
+    ],
+)
+def test_a_signal_to_the_whole_process_group_saves_the_step(
+    tmp_path: Path, placement: str, number: signal.Signals, code: int
+) -> None:
+    """As Ctrl-C in a terminal and a cluster send it: to the workers that read images too."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(40):
+        Image.new("L", (16, 16), 6 * index).save(images / f"{index}.png")
+    options = [*TINY_OPTIONS, "--dataset", "folder", "--data-dir", "images"]
+    options += ["--placement", placement, "--log-every", "1", "--max-steps", "100000"]
+    options += ["--workers", "2"] if placement == "stream" else []
+    words = [sys.executable, str(ROOT / "launch/train.py"), *options, "--output-dir", "out"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(words, cwd=tmp_path, stderr=log, start_new_session=True)
+        metrics = tmp_path / "out/metrics.jsonl"
+        while process.poll() is None and not (metrics.exists() and metrics.read_text()):
+            time.sleep(0.1)
+        os.killpg(process.pid, number)
+        found = process.wait(timeout=200)
+    said = (tmp_path / "log").read_text()
+    assert found == code, said[-3000:]
+    assert f"Stopped by {number.name} after step" in said
+    assert "Traceback" not in said
+    step = torch.load(tmp_path / "out/ckpt.pt", weights_only=True)["step"]
+    assert f"after step {step:,}. The run is saved up to there" in said
+    assert (tmp_path / f"out/checkpoints/step-{step:08d}.pt").exists()
+
+
 def test_an_impatient_second_signal_ends_at_once(tmp_path: Path) -> None:
     script = "\n".join(
         [
@@ -104,6 +147,68 @@ def test_an_impatient_second_signal_ends_at_once(tmp_path: Path) -> None:
     result = run_command([sys.executable, "-c", script], tmp_path)
     assert result.returncode == -signal.SIGTERM, result.stderr
     assert result.stdout == "still here\n"
+
+
+class CountedStore:
+    """torch's own store, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.store, self.requests = torch.distributed.HashStore(), 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.requests += 1
+        return getattr(self.store, name)
+
+
+def listening(store: CountedStore) -> Interruption:
+    accelerator: Any = SimpleNamespace(device=torch.device("cpu"), num_processes=1)
+    interruption = Interruption(accelerator)
+    interruption.store = store
+    return interruption
+
+
+@pytest.mark.parametrize("ahead", range(-MARGIN + 1, MARGIN))
+@pytest.mark.parametrize("told_in", range(1, 10))
+def test_processes_that_are_apart_stop_after_the_same_step_and_soon(
+    told_in: int, ahead: int
+) -> None:
+    """The second of two is `ahead` steps further, as far as a device's queue lets it be."""
+    store = CountedStore()
+    told, other = listening(store), listening(store)
+    stopped: dict[str, int] = {}
+    for step in range(1, 40):
+        if step == told_in:
+            told.told = signal.SIGTERM
+        # The one that is further looks before the other comes to its own step.
+        turns = [("other", other, step + ahead), ("told", told, step)]
+        if ahead < 0:
+            turns.reverse()
+        for name, each, own_step in turns:
+            if own_step >= 1 and name not in stopped:
+                number = each.after_step(own_step)
+                assert number in (None, signal.SIGTERM)
+                if number is not None:
+                    stopped[name] = own_step
+    assert stopped["told"] == stopped["other"]
+    assert told_in < stopped["told"] <= told_in + 7
+
+
+def test_a_step_that_nobody_interrupts_asks_the_store_every_fourth_time() -> None:
+    store = CountedStore()
+    interruption = listening(store)
+    assert [interruption.after_step(step) for step in range(1, 101)] == [None] * 100
+    assert store.requests == 25
+
+
+def test_two_processes_that_are_told_something_else_stop_for_the_same() -> None:
+    store = CountedStore()
+    first, second = listening(store), listening(store)
+    first.told, second.told = signal.SIGTERM, signal.SIGUSR1
+    told = [
+        next(step for step in range(5, 30) if each.after_step(step) is signal.SIGTERM)
+        for each in (first, second)
+    ]
+    assert told == [12, 12]
 
 
 def test_one_process_that_is_told_stops_all_after_the_same_step(tmp_path: Path) -> None:

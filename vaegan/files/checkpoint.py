@@ -1,5 +1,6 @@
 """Files that hold weights: written whole or not at all, read without executing anything."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
@@ -24,8 +25,12 @@ _KEYS = {
     },
 }
 _COUNTS = {"step", "images_seen", "global_batch"}
-# What it may hold besides: what a run's best.pt was chosen by; what each process had for itself.
-_MAY_HOLD = {INFERENCE_FORMAT: {"evaluation"}, RESUME_FORMAT: {"made_by", "own"}}
+# What it may hold besides: the seconds that the run had been trained; what a run's best.pt was
+# chosen by; what each process had for itself.
+_MAY_HOLD = {
+    INFERENCE_FORMAT: {"seconds", "evaluation"},
+    RESUME_FORMAT: {"seconds", "made_by", "own"},
+}
 
 
 def write_file(
@@ -71,7 +76,10 @@ def read_file(path: Path, format_name: str) -> dict[str, Any]:
             f"{path} was written in version {version} of the format, and this "
             f"package reads version {VERSION}: use the package that wrote it."
         )
-    if any(type(content[key]) is not int or content[key] < 0 for key in _COUNTS & content.keys()):
+    seconds = content.get("seconds", 0.0)  # versions before did not write them
+    if any(
+        type(content[key]) is not int or content[key] < 0 for key in _COUNTS & content.keys()
+    ) or not (type(seconds) is float and 0 <= seconds < math.inf):
         raise UserError(f"{path} does not say how far it was trained: it is damaged, give another.")
     return content
 

@@ -17,21 +17,24 @@ from accelerate import Accelerator
 from torch import nn
 
 from vaegan.config import Config
-from vaegan.data import ImageSource, held_out_split, load_held_out
+from vaegan.data import DataSet
+from vaegan.files.cache_folder import default_folder
 from vaegan.files.checkpoint import load_weights, read_inference_file
-from vaegan.metrics.cache import default_folder, tensor_digest
+from vaegan.metrics.cache import tensor_digest
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extraction import sum_over_processes
 from vaegan.metrics.extractors import load_extractor
 from vaegan.metrics.protocol import Protocol, RealImages, choose_rows
 from vaegan.model import VAEGAN
 from vaegan.networks import Absent, Networks
-from vaegan.processes import main_decides
+from vaegan.processes import local_main_first, main_decides
 from vaegan.run.evaluation_cost import MOST_SHARE, EvaluationCost
 
 
 class PeriodicEvaluation:
     """Fréchet and kernel distance of averaged weights' samples to held-out images.
+
+    Of a folder without held-out images it is the training images that they are compared with.
 
     All processes make one and call its methods at the same steps: they share the work, and the
     main process alone gets the numbers. Raises `UserError` where the extractor cannot be had.
@@ -42,32 +45,39 @@ class PeriodicEvaluation:
     ) -> None:
         run = config.run
         self.config, self.accelerator, self.say = config, accelerator, say
-        with accelerator.local_main_process_first():  # who downloads, the others then find
-            extractor = load_extractor(run.eval_extractor, None, accelerator.device, say)
-        self.protocol = Protocol(
-            num_samples=run.eval_samples,
-            reference=held_out_split(config.data),
-            num_reconstructions=0,
-            cache=default_folder(),
-        )
-        self.evaluator = Evaluator(extractor, self.protocol, accelerator, say, progress=False)
+        with local_main_first(accelerator):  # who downloads, the others then find
+            self.extractor = load_extractor(run.eval_extractor, None, accelerator.device, say)
         self.best, self.is_best = math.inf, False
         self.record: dict[str, Any] = {}  # the last evaluation, with all that it depends on
 
-    def choose_images(self, source: ImageSource) -> None:
-        """Load what samples are compared with: held out but for a folder, which is all `source`.
+    def choose_images(self, data: DataSet) -> None:
+        """Load what samples are compared with: held out but for a folder without such images.
 
         Raises `UserError` where there are too few images.
         """
-        data = self.config.data
-        held_out, split = load_held_out(data, source), held_out_split(data)
+        split = data.held_out_split
+        held_out = data.split(split)
+        self.protocol = Protocol(
+            num_samples=self.config.run.eval_samples,
+            reference=split,
+            num_reconstructions=0,
+            cache=default_folder(),
+        )
+        self.evaluator = Evaluator(
+            self.extractor,
+            self.protocol,
+            self.accelerator,
+            self.say,
+            progress=False,
+            distances_alone=True,
+        )
         count = self.protocol.num_samples
         self.num_reference = count if count < len(held_out) else None
         rows = choose_rows(
             len(held_out),
             self.num_reference,
             "--eval-samples",
-            f"the {split} split of {data.dataset}",
+            f"the {split} split of {self.config.data.dataset}",
         )
         # One by one: of a large folder only those that are needed are read.
         reference = torch.stack([held_out[row] for row in rows.tolist()])

@@ -3,7 +3,8 @@
 Processes of one run may be told at different moments, or only one of them, and all have to stop
 after the same step, or those that go on would wait for the others' gradients for ever. Whoever is
 told first writes down the step to stop after in the store that the processes met at, and all look
-there after each step. That sends no tensor and does not wait for the device.
+there after every fourth step. That sends no tensor and does not wait for the device. A run ends at
+most 7 steps after the one in which a process was told.
 """
 
 import os
@@ -17,13 +18,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from vaegan.signals import STOPPING
 
 # The host queues steps ahead of a GPU; by this many at most, so that a step agreed on is ahead of
 # all processes: of one that has queued a step, the others have at least begun the one this many
 # before, and looked at the store before that.
 MOST_AHEAD = 2
 MARGIN = MOST_AHEAD + 2
+# Every look is a request that the host waits for, on each process. All look after the steps whose
+# number is a multiple of this, and stop after such a step only.
+LOOK_EVERY = 4
 # Launchers pass a signal on that the processes were sent already: only a later one is meant.
 IMPATIENT_AFTER = 2.0  # seconds
 KEY = "vaegan/stop-after-step"
@@ -35,6 +39,7 @@ class Interruption:
     def __init__(self, accelerator: Accelerator) -> None:
         self.device = accelerator.device
         self.told: signal.Signals | None = None
+        self.has_written = False
         self.store: Any = None
         if accelerator.num_processes > 1:
             # The one under the process group; torch has no public name for it.
@@ -60,10 +65,11 @@ class Interruption:
         if self.store is None:
             return self.told
         self._let_the_device_catch_up()
-        if self.told is not None:
+        if self.told is not None and not self.has_written:
             # The first to write is the one that counts.
-            self.store.compare_set(KEY, "", f"{step + MARGIN} {int(self.told)}")
-        if not self.store.check([KEY]):
+            self.store.compare_set(KEY, "", f"{last_step(step)} {int(self.told)}")
+            self.has_written = True
+        if step % LOOK_EVERY or not self.store.check([KEY]):
             return None
         last, number = self.store.get(KEY).decode().split()
         return signal.Signals(int(number)) if step >= int(last) else None
@@ -84,3 +90,11 @@ class Interruption:
         elif now - self.since > IMPATIENT_AFTER:  # who asks twice does not want to wait
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def last_step(step: int) -> int:
+    """The step that all processes stop after, where one was told by the end of `step`.
+
+    No process has finished it yet, and all of them look at the store at its end.
+    """
+    return -(-(step + MARGIN) // LOOK_EVERY) * LOOK_EVERY

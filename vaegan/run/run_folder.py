@@ -21,7 +21,8 @@ from vaegan.files.checkpoint import read_inference_file
 from vaegan.files.checkpoint_store import CheckpointStore
 from vaegan.files.regular_files import read_regular
 from vaegan.files.whole_files import is_temporary, remove_temporaries, write_text
-from vaegan.run.pictures import save_animation, save_curves
+from vaegan.run.curves import RecordedCurves
+from vaegan.run.pictures import DRAWN, save_animation, save_curves
 
 MOST_CONFIG_BYTES = 2**20
 
@@ -33,12 +34,14 @@ class RunFolder:
         self.root = root
         self.config_file = root / "config.json"
         self.metrics_file = root / "metrics.jsonl"
+        self.curves = RecordedCurves(self.metrics_file, DRAWN)
         self.samples = root / "samples"
         self.reconstructions = root / "reconstructions"
         self.checkpoints = root / "checkpoints"
         self.store = CheckpointStore(self.checkpoints)
         self.inference_file = root / "ckpt.pt"
         self.best_file = root / "best.pt"
+        self.compared_with = "held-out"
 
     def refuse_unless_free(self) -> None:
         """`UserError` where the folder holds anything, be it a run or something else."""
@@ -57,6 +60,8 @@ class RunFolder:
 
     def create(self, config: Config, environment: dict[str, Any]) -> None:
         """Write `config.json` and make the folders; `UserError` where that is not possible."""
+        if config.data.dataset == "folder" and not config.data.validation_images:
+            self.compared_with = "training"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             # First of all, so that whatever else is found in the folder is known to be a run's.
@@ -94,7 +99,7 @@ class RunFolder:
     def draw(self) -> None:
         """Bring `curves.png` and `progress.gif` up to date."""
         if self.metrics_file.exists():
-            save_curves(self.root / "curves.png", self.metrics_file)
+            save_curves(self.root / "curves.png", self.curves.rows(), self.compared_with)
         save_animation(self.root / "progress.gif", sorted(self.samples.glob("*.png")))
 
 

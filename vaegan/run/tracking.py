@@ -4,11 +4,14 @@ import netrc
 import os
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Mapping
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from torch import Tensor
 
@@ -189,12 +192,49 @@ def _why_offline() -> str | None:
     host = url.hostname or ""
     if not _has_login(host):
         return "no login found; run wandb login once to see runs online"
+    proxy = _proxy_for(url)
+    through = f" through the proxy {proxy.hostname}:{_port(proxy)}" if proxy else ""
     try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        socket.create_connection((host, port), CONNECT_SECONDS).close()
-    except OSError:
-        return f"{host} cannot be reached"
+        _connect(url, proxy)
+    except (OSError, ValueError, HTTPException):  # of a proxy's answer, or a port that is none
+        return f"{host} cannot be reached{through}"
     return None
+
+
+def _proxy_for(url: SplitResult) -> SplitResult | None:
+    """The proxy that W&B reaches a server through: HTTPS_PROXY, HTTP_PROXY, NO_PROXY."""
+    name = f"{url.scheme}_proxy"
+    proxy = os.environ.get(f"WANDB_{name.upper()}") or getproxies().get(url.scheme)
+    if not proxy or proxy_bypass(url.netloc.rpartition("@")[2]):
+        return None
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _connect(url: SplitResult, proxy: SplitResult | None) -> None:
+    """Open a connection to the server and close it.
+
+    Raises `OSError`, `HTTPException` or `ValueError` where that is not possible.
+    """
+    near = url if proxy is None else proxy
+    host, port = near.hostname or "", _port(near)
+    if proxy is None or (url.scheme, proxy.scheme) != ("https", "http"):
+        # Of a proxy that is not asked for a tunnel, no more is known than that it is there.
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+        return
+    connection = HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+    headers = {}
+    if proxy.username is not None:
+        login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        headers["Proxy-Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+    connection.set_tunnel(url.hostname or "", _port(url), headers)
+    try:
+        connection.connect()
+    finally:
+        connection.close()
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or {"https": 443, "socks5": 1080, "socks5h": 1080}.get(url.scheme, 80)
 
 
 def _has_login(host: str) -> bool:

@@ -16,8 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import vaegan
-from vaegan.config import Config
-from vaegan.data import BatchOrder, ImageSource, Loader, load_held_out, load_source
+from vaegan.config import MOST_STEPS, Config, DataConfig
+from vaegan.data import BatchOrder, DataSet, ImageSource, Loader
 from vaegan.data.images import to_network_range
 from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
 from vaegan.files.checkpoint import (
@@ -29,12 +29,18 @@ from vaegan.files.checkpoint import (
 )
 from vaegan.networks import count_parameters
 from vaegan.partition import Partition
-from vaegan.processes import build_accelerator
+from vaegan.processes import (
+    build_accelerator,
+    local_main_first,
+    main_decides,
+    reason_for_precision,
+)
 from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
 from vaegan.run.background import BackgroundWriter
+from vaegan.run.collapse import CollapseWatch
 from vaegan.run.failures import failures_explained
 from vaegan.run.interruption import Interruption
-from vaegan.run.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib
+from vaegan.run.measures import LOSSES, Clock, Meter, Reading, peak_memory_mib, waiting_for
 from vaegan.run.metrics_file import MetricsFile
 from vaegan.run.pictures import reconstruction_grid, sample_grid, save_png
 from vaegan.run.profiling import StepProfiler
@@ -48,6 +54,8 @@ from vaegan.step.learner import Learner, check_compile, check_sync_batchnorm
 if TYPE_CHECKING:
     from vaegan.run.evaluating import PeriodicEvaluation
 
+# Share of the first learning rate below which a longer run changes next to nothing.
+WORTH_TRAINING_AT = 0.01
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
 _RESUMABLE_FILE, _INFERENCE_FILE = "The resumable checkpoint", "ckpt.pt"
 
@@ -72,13 +80,24 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
         from vaegan.run.evaluating import PeriodicEvaluation  # with all that only it needs
 
         evaluation = PeriodicEvaluation(config, accelerator, say)
-    with accelerator.local_main_process_first():  # who downloads, the others then find
-        source = load_source(config.data, "train", say=say, progress=main)
-        preview = load_preview(config, source, main)
-        if evaluation is not None:
-            evaluation.choose_images(source)
     try:
         with failures_explained(accelerator):
+            with local_main_first(accelerator):  # who downloads and decodes, the others then find
+                data = DataSet(
+                    config.data,
+                    device=accelerator.device,
+                    lead=accelerator.is_local_main_process,
+                    say=say,
+                    progress=main,
+                )
+                source = data.split("train")
+                preview = load_preview(config, data) if main else None
+                if evaluation is not None:
+                    evaluation.choose_images(data)
+            check_same_images(source, accelerator)
+            config = config.replace(validation_images=data.set_aside)
+            if data.held_out_split != "test":
+                say(data.held_out_in_words())
             Trainer(
                 config, folder, accelerator, source, preview, evaluation, say, resume=resume
             ).fit()
@@ -86,17 +105,34 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
         accelerator.end_training()
 
 
-def load_preview(config: Config, source: ImageSource, needed: bool) -> Tensor | None:
+def load_preview(config: Config, data: DataSet) -> Tensor:
     """The fixed images of the run's reconstructions, uint8 [32,C,S,S]: held out where possible."""
-    if not needed:
-        return None
-    held_out = load_held_out(config.data, source)
+    held_out = data.split(data.held_out_split)
     order = torch.randperm(len(held_out), generator=generator(config.run.seed, Purpose.PREVIEW))
     return torch.stack([held_out[int(i)] for i in order[:PREVIEW_RECONSTRUCTIONS]])
 
 
+def check_same_images(source: ImageSource, accelerator: Accelerator) -> None:
+    """`UserError` where a process has other images than the main one; all processes call it."""
+    own = source.identity
+    mains = from_main(accelerator, lambda: own)
+    differs = torch.tensor(float(own != mains), device=accelerator.device)
+    if accelerator.num_processes > 1:
+        torch.distributed.all_reduce(differs)
+    if differs:
+        raise UserError(
+            f"{int(differs)} of {accelerator.num_processes} processes find other images to train "
+            f"on than the main one ({mains}; here {own}): give all machines the same files."
+        )
+
+
 def total_steps(config: Config, images: int, global_batch: int) -> int:
-    """How many steps the run has: `max_steps`, or what `epochs` of the training set come to."""
+    """How many steps the run has: `max_steps`, or what `epochs` of the training set come to.
+
+    With `max_seconds` that is not known before its end, and this is more than it can have.
+    """
+    if config.run.max_seconds is not None:
+        return MOST_STEPS
     return config.run.max_steps or math.ceil(config.run.epochs * images / global_batch)
 
 
@@ -128,7 +164,22 @@ def choose_partition(
             f"--global-batch-size {asked} is less than one image for each of {world} processes: "
             f"give {world} or more."
         )
+    needs_two = config.has_batch_norm() and not (run.sync_batchnorm and world > 1)
+    if needs_two and fewest_at_a_time(asked, world, run.accumulate) < 2:
+        raise UserError(
+            f"A step of {asked} images over {world} process(es) in {run.accumulate} "
+            "micro-batch(es) gives batch norm one image at a time, which has no variance: give "
+            "two or more (--batch-size, --global-batch-size, --accumulate), --sync-batchnorm on "
+            "several GPUs, or --norm group --discriminator-norm group."
+        )
     return Partition(asked, accelerator.process_index, world)
+
+
+def fewest_at_a_time(global_batch: int, processes: int, accumulate: int) -> int:
+    """Images of the smallest micro-batch of any process: parts are as even as can be."""
+    fewest = global_batch // processes
+    sizes = {fewest, -(-global_batch // processes)}
+    return min(size // min(accumulate, size) for size in sizes)
 
 
 class Trainer:
@@ -157,8 +208,10 @@ class Trainer:
         config = config.settled(global_batch=self.global_batch, steps=self.stop)
         self.config = config
 
-        self.start = 0
+        self.start, self.images = 0, len(source)
+        self.seconds = 0.0  # what earlier processes have trained
         if checkpoint is not None:
+            self.seconds = checkpoint.get("seconds", 0.0)
             self.start = self._check_resumable(checkpoint)
         self.profiler = None
         if run.profile and self.main:
@@ -166,6 +219,7 @@ class Trainer:
             self.profiler = StepProfiler(folder.root / "profile", self.device, steps, say)
         self.learner = Learner(config, accelerator)
         self.meter = Meter()
+        self.collapse = CollapseWatch(len(source), config.objective.beta)
         if checkpoint is not None:
             self.learner.load_state_dict(checkpoint)
             if "own" in checkpoint:
@@ -192,12 +246,17 @@ class Trainer:
         settings = " ".join(f"{name}={value}" for name, value in config.flat().items())
         say(textwrap.fill(settings, 100, break_long_words=False))
         say(self._summary(source))
+        data, placement = config.data, self.loader.placement
+        if placement != "stream" and data.workers != DataConfig().workers:
+            say(
+                f"--workers {data.workers} has no effect, since the images are kept on: "
+                f"{placement}; --placement stream reads them through worker processes."
+            )
         if resume:
             where = f"step {self.start:,}" if checkpoint else "the beginning: it had no checkpoint"
             say(f"Resuming {folder.root} at {where}.")
         if checkpoint is not None and "made_by" in checkpoint:
-            norms = (config.network.norm, config.network.discriminator_norm)
-            batch_norm = "batch" in norms and not config.run.sync_batchnorm
+            batch_norm = config.has_batch_norm() and not config.run.sync_batchnorm
             if line := no_longer_exact(checkpoint["made_by"], self.made_by, batch_norm=batch_norm):
                 say(line)
 
@@ -206,6 +265,7 @@ class Trainer:
         try:
             self._fit()
         finally:
+            self.learner.close()
             if self.main:
                 self.writer.close()
 
@@ -217,7 +277,9 @@ class Trainer:
         if self.evaluation is not None:
             averaged = self.learner.ema["decoder"].module
             self.evaluation.start(averaged, self.folder.best_file, self.start)
-        self.clock = Clock(self.start, self.global_batch)
+        self.clock = Clock(
+            self.start, self.global_batch, self.seconds, drain=waiting_for(self.device)
+        )
         profiler = self.profiler
         with self._progress_bar() as bar, Interruption(self.accelerator) as interruption:
             for step, batch in enumerate(batches, self.start + 1):
@@ -225,9 +287,9 @@ class Trainer:
                 if profiler is not None:
                     profiler.step()
                 bar.update(self.global_batch)
-                last = step == self.stop
-                if step % run.log_every == 0 or last:
+                if step % run.log_every == 0 or step == self.stop:
                     self._log(step, bar)
+                last = self._is_last(step)
                 if step % run.sample_every == 0 or last:
                     with self.clock.paused():
                         self._draw(step)
@@ -237,9 +299,11 @@ class Trainer:
                 told = None if last else interruption.after_step(step)
                 if self.schedule.due(step) or last or told:
                     with self.clock.paused():
-                        saved = self._save(step)
+                        saved = self._save(step, ends=last or told is not None)
                     if told:
                         self._leave(told, step, saved=saved)
+                if last:
+                    break
         if self.start == self.stop:  # stopped in the middle of the last step's files
             self._draw(self.stop)
             if self.main:
@@ -252,6 +316,19 @@ class Trainer:
         )
         if self.evaluation is not None:
             self.say(self.evaluation.summary(self.folder.best_file))
+
+    def _is_last(self, step: int) -> bool:
+        """Whether the run ends after `step`; to be called by all processes.
+
+        With `max_seconds` that is when the main process's clock has reached them as metrics are
+        logged, where processes meet and the host has waited for the device in any case.
+        """
+        run = self.config.run
+        if run.max_seconds is not None and step % run.log_every == 0:
+            is_over = self.clock.seconds() >= run.max_seconds
+            if main_decides(is_over, self.accelerator):
+                self.stop = step
+        return step == self.stop
 
     def _log(self, step: int, bar: "tqdm[Any]") -> None:
         """Fetch the means since the last time; the only place where the host waits."""
@@ -266,11 +343,14 @@ class Trainer:
             **rates,
             "step/skipped": float(reading.skipped),
             "speed/images_per_s": rate,
+            "speed/training_seconds": self.clock.seconds(),
             "memory/peak_mib": peak_memory_mib(self.device),
         }
         self._record(values, step)
         losses = [f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES if k in means]
         bar.set_postfix_str(" ".join(losses))
+        if "loss/prior" in means and (line := self.collapse.after_step(step, means["loss/prior"])):
+            self.say(line)
         if reading.skipped:
             self.say(
                 f"{reading.skipped} of the last steps up to {step:,} had gradients that were not "
@@ -300,8 +380,10 @@ class Trainer:
             self.writer.submit(write_file, self.folder.best_file, INFERENCE_FORMAT, best)
 
     def _stop_if_broken(self, reading: Reading, step: int) -> None:
-        # At the end of the run one is enough: its last weights are not known to be good.
-        enough = 1 if step == self.stop else self.config.run.max_skipped_steps
+        most = self.config.run.max_skipped_steps
+        # At the end of the run two are enough: one is normal with fp16, and what comes after more
+        # is not known to be good.
+        enough = 2 if step == self.stop else most
         if reading.streak < enough:
             return
         raise UserError(
@@ -334,12 +416,14 @@ class Trainer:
         self._close()
         raise InterruptedRunError(told, step, saved=saved)
 
-    def _save(self, step: int) -> bool:
+    def _save(self, step: int, *, ends: bool) -> bool:
         """Copy the state, then write it while training goes on; all processes call it.
 
-        Not where the last steps changed nothing: what led there is not worth going on from.
+        Not where the last step changed nothing, unless the run ends here: a run that stays broken
+        would replace its good checkpoints. The state itself is that of the last sound step, and
+        with fp16 a single skipped step is normal, since the loss scale grows until it overflows.
         """
-        if self.meter.in_trouble():
+        if not ends and self.meter.in_trouble():
             return False
         own = gather_own_state(self.learner, self.meter, self.accelerator)
         if not self.main:
@@ -349,6 +433,7 @@ class Trainer:
         resumable = {
             "config": self.config.to_dict(),
             "step": step,
+            "seconds": self.clock.seconds(),
             "global_batch": self.global_batch,
             "made_by": self.made_by,
             "own": own,
@@ -393,7 +478,13 @@ class Trainer:
     def _inference(self, step: int, weights: dict[str, Any]) -> dict[str, Any]:
         """The content of a file for inference; `weights` as `Learner.inference_state` has them."""
         seen = step * self.global_batch
-        return {"config": self.config.to_dict(), "step": step, "images_seen": seen, **weights}
+        return {
+            "config": self.config.to_dict(),
+            "step": step,
+            "images_seen": seen,
+            "seconds": self.clock.seconds(),
+            **weights,
+        }
 
     def _take_similarity(self, path: Path) -> None:
         """The frozen discriminator's weights, from the run of another model."""
@@ -406,20 +497,44 @@ class Trainer:
         load_weights(self.learner.bare.discriminator, weights, path)
 
     def _check_resumable(self, checkpoint: dict[str, Any]) -> int:
-        start = int(checkpoint["step"])
+        start, run = int(checkpoint["step"]), self.config.run
+        # Where a signal came after the seconds were over, the step that ends the run is to come.
+        if run.max_seconds is not None and start % run.log_every == 0:
+            self.stop = start if self.seconds >= run.max_seconds else self.stop
         ended = start == self.stop and from_main(
             self.accelerator, lambda: self.folder.inference_step() == start
         )
         if start > self.stop or ended:
+            of, more = f"{start} of {self.stop} steps", "--max-steps or --epochs"
+            if run.max_seconds is not None:
+                of = f"{start} steps in {self.seconds:,.1f} of {run.max_seconds:,.1f} s"
+                more = "--max-seconds"
             raise RunCompleteError(
-                f"The run in {self.folder.root} is complete ({start} of {self.stop} steps): raise "
-                "--max-steps or --epochs to train on."
+                f"The run in {self.folder.root} is complete ({of}): raise {more} to train on."
             )
+        self._refuse_without_learning_rate(checkpoint)
         return start
+
+    def _refuse_without_learning_rate(self, checkpoint: dict[str, Any]) -> None:
+        """`UserError` where a run is made longer than the fall of its learning rates."""
+        optim, before = self.config.optim, Config.from_dict(checkpoint["config"])
+        if optim.lr_schedule == "constant" or optim.lr_final_factor >= WORTH_TRAINING_AT:
+            return
+        if self.config.run.max_seconds is not None:  # how many steps that comes to is not known
+            return
+        end = optim.lr_decay_steps
+        planned = total_steps(before, self.images, self.global_batch)
+        if self.stop > end and self.stop > planned and end == before.optim.lr_decay_steps:
+            raise UserError(
+                f"The learning rates of this run have fallen to {optim.lr_final_factor:.2g} times "
+                f"their start by step {end:,} (--lr-schedule {optim.lr_schedule}), and it would go "
+                f"on to step {self.stop:,} with these: give --lr-decay-steps {self.stop} to let "
+                "them fall over the longer run, or another number of steps."
+            )
 
     def _progress_bar(self) -> "tqdm[Any]":
         return tqdm(
-            total=self.stop * self.global_batch,
+            total=None if self.stop == MOST_STEPS else self.stop * self.global_batch,
             initial=self.start * self.global_batch,
             unit="img",
             unit_scale=True,
@@ -443,7 +558,7 @@ class Trainer:
             "processes": self.accelerator.num_processes,
             "training_images": len(source),
             "images_live": self.loader.placement,
-            "steps": self.stop,
+            "steps": None if self.stop == MOST_STEPS else self.stop,
         }
 
     def _summary(self, source: ImageSource) -> str:
@@ -451,17 +566,24 @@ class Trainer:
         parameters = ", ".join(f"{name} {count_parameters(m):,}" for name, m in counts.items())
         threads = f" with {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         micro = f" in {self.config.run.accumulate} micro-batches" * (self.config.run.accumulate > 1)
+        reason = reason_for_precision(self.config.run.precision, cuda=self.device.type == "cuda")
         classes = f" of {len(source.class_names)} classes" if source.class_names else ""
         return (
             f"{self.config.model} on {data.dataset}: {len(source):,} images{classes}, "
             f"{data.image_size}x{data.image_size}x{data.channels}, kept on: "
-            f"{self.loader.placement}.\n"
+            f"{self.loader.placement}{self.loader.cost}.\n"
             f"Parameters: {parameters}.\n"
             f"{self.accelerator.num_processes} process(es) on {self.device}{threads}, precision "
-            f"{self._precision()}, channels last, discriminator passes "
+            f"{self._precision()} {reason}, channels last, discriminator passes "
             f"{self.config.run.discriminator_passes}, compile {self.config.run.compile}; "
-            f"{self.stop:,} steps of {self.global_batch} images{micro} into {self.folder.root}."
+            f"{self._length()} of {self.global_batch} images{micro} into {self.folder.root}."
         )
+
+    def _length(self) -> str:
+        seconds = self.config.run.max_seconds
+        if seconds is None:
+            return f"{self.stop:,} steps"
+        return f"{max(seconds - self.seconds, 0):,.1f} s of steps"
 
     def _precision(self) -> str:
         """fp32, bf16 or fp16: what `--precision auto` came to."""
