@@ -22,8 +22,9 @@ from vaegan.command import Parser, exit_code
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import load_source
 from vaegan.errors import UserError
+from vaegan.files.cache_folder import default_folder
 from vaegan.files.regular_files import expanded
-from vaegan.metrics.cache import cache_file, default_folder, features_key, real_features
+from vaegan.metrics.cache import cache_file, features_key, real_features
 from vaegan.metrics.distances import kernel_distance, precision_and_recall
 from vaegan.metrics.extractors import EXTRACTORS, Extractor, check_extractor, load_extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance

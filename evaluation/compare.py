@@ -1,6 +1,6 @@
 """Compare models: `python evaluation/compare.py a/ckpt.pt b/ckpt.pt --output DIR`; see `--help`.
 
-Or train vae, gan, vae-dis and vaegan on the same images first:
+Or train vae, gan, vae-dis and vaegan first, on the same images or with --seconds as long:
 `python evaluation/compare.py --dataset mnist5k --images 200000 --output DIR -- TRAINING OPTIONS`,
 where the options behind `--` are those of launch/train.py, for all four models alike. DIR gets a
 table (comparison.md, comparison.json), bars (comparison.png) and samples beside reconstructions
@@ -29,7 +29,15 @@ from evaluation.result_folder import ResultFolder
 from evaluation.shares import shares
 from evaluation.subjects import Subject, common_data, evaluate, refuse_doubles, training_facts
 from evaluation.summary import Run, rows
-from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided
+from evaluation.trainings import (
+    DECIDED,
+    ORDER,
+    Length,
+    Training,
+    Wanted,
+    add_length_options,
+    refuse_decided,
+)
 from vaegan.command import Parser
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
@@ -53,7 +61,7 @@ def parser() -> Parser:
     add("checkpoints", type=Path, nargs="*", help="ckpt.pt of each run; several seeds of a model")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the comparison")
     add("--dataset", choices=get_args(DatasetName), help="train all four models on this data set")
-    add("--images", type=int, help="how many images each model sees, with --dataset")
+    add_length_options(parser, ", with --dataset")
     add(
         "--settings",
         type=Path,
@@ -115,7 +123,8 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
 
 def plan(options: argparse.Namespace, folder: Path, words: Sequence[str]) -> list[Training]:
     """All trainings in their order, checked; `UserError` before any work."""
-    refuse_decided(words, DECIDED, "the comparison (--dataset, --data-dir, --images, --seeds)")
+    by = "the comparison (--dataset, --data-dir, --images, --seconds, --seeds)"
+    refuse_decided(words, DECIDED, by)
     settings = chosen_settings(options.settings) if options.settings else {}
     own = {name for each in settings.values() for name in each}
     refuse_decided(words, own | {f"no_{name}" for name in own}, f"{options.settings}")
@@ -135,7 +144,8 @@ def plan(options: argparse.Namespace, folder: Path, words: Sequence[str]) -> lis
     ]
     data_dir = options.data_dir or Path("data")
     trainings = [
-        each.training(folder, options.dataset, data_dir, options.images, words) for each in wanted
+        each.training(folder, options.dataset, data_dir, Length.of(options), words)
+        for each in wanted
     ]
     for training in trainings:
         training.check()
@@ -146,15 +156,13 @@ def _refuse_misuse(options: argparse.Namespace, training_options: Sequence[str])
     if bool(options.checkpoints) == bool(options.dataset):
         given = "Both checkpoints and --dataset are" if options.dataset else "Nothing is"
         raise UserError(
-            f"{given} given: give either checkpoints to compare, or --dataset and --images to "
-            "train on."
+            f"{given} given: give either checkpoints to compare, or --dataset and --images (or "
+            "--seconds) to train on."
         )
-    if options.dataset and options.images is None:
-        raise UserError(
-            "--dataset is given without --images: say how many images each model is to see."
-        )
+    if options.dataset:
+        Length.of(options)
     if options.checkpoints:
-        training = ("images", "seeds", "settings", "jobs")
+        training = ("images", "seconds", "seeds", "settings", "jobs")
         surplus = [f"--{name}" for name in training if getattr(options, name) is not None]
         surplus += list(training_options[:1])
         if surplus:

@@ -1,6 +1,6 @@
 """A comparison to read: one table in Markdown, and all of it in JSON."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evaluation.summary import Column, Number, Row, Run, best, columns, verdict
@@ -85,6 +85,11 @@ def _lines(command: str, table: Sequence[Row], *, losses: bool) -> Iterator[str]
         "and SSIM are means over images. Seconds are those of the steps, without the start and "
         "the pauses for pictures and files."
     )
+    effort = {row.label: None if row.seconds is None else row.seconds.mean for row in table}
+    limits = {row.max_seconds for row in table}
+    timed = limits.pop() if len(limits) == 1 else None
+    if line := effort_line([row.images_seen for row in table], effort, timed):
+        yield line
     if any(len(row.runs) == 1 for row in table):
         yield "One run has no spread: differences between single runs may be those of their seeds."
     if any(row.model == "vae-dis" for row in table):
@@ -102,6 +107,34 @@ def _lines(command: str, table: Sequence[Row], *, losses: bool) -> Iterator[str]
         yield "![losses over the images seen](losses.png)"
         yield ""
     yield from provenance_lines(command, table)
+
+
+def effort_line(
+    images: Sequence[int], seconds: Mapping[str, float | None], timed: float | None = None
+) -> str | None:
+    """Whether the rows had the same images or the same seconds; None for one row.
+
+    `images` and `seconds` are means of the rows; `timed` is how long all were to be trained.
+    """
+    if len(images) < 2:
+        return None
+    if timed is not None:
+        seen = dict(zip(seconds, images, strict=True))
+        fewest, most = min(seen, key=seen.__getitem__), max(seen, key=seen.__getitem__)
+        return (
+            f"All rows were trained for the same {timed:,g} s, up to the next line of metrics, "
+            f"which are not the same images: {most} saw {seen[most]:,}, {fewest} {seen[fewest]:,}."
+        )
+    same = len(set(images)) == 1
+    what = f"All rows saw the same {images[0]:,} images" if same else "Rows saw different images"
+    known = {label: mean for label, mean in seconds.items() if mean is not None}
+    if len(known) < len(seconds):
+        return f"{what}; how many seconds each trained is not known of all."
+    shortest, longest = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    return (
+        f"{what}, {'which is not' if same else 'and not with'} the same effort: {longest} trained "
+        f"{known[longest]:,.0f} s, {shortest} {known[shortest]:,.0f} s."
+    )
 
 
 def protocol_lines(table: Sequence[Row]) -> Iterator[str]:
@@ -140,8 +173,14 @@ def in_words(number: Number, digits: int) -> str:
 
 
 def _before(table: Sequence[Row]) -> str:
-    """The images of that GAN, where it is in the table itself."""
-    gan = {row.images_seen for row in table if row.model == "gan"}
+    """How long that GAN was trained, where it is in the table itself."""
+    gan = {
+        f"on {row.images_seen:,} images"
+        if row.max_seconds is None
+        else f"for {row.max_seconds:,g} s"
+        for row in table
+        if row.model == "gan"
+    }
     sources = [
         run.subject.config.objective.similarity_from.split("/")[-2:-1]
         for row in table
@@ -152,7 +191,7 @@ def _before(table: Sequence[Row]) -> str:
         run.subject.path.parent.name for row in table if row.model == "gan" for run in row.runs
     }
     known = len(gan) == 1 and all(source and source[0] in of_this for source in sources)
-    return f", on {next(iter(gan)):,} images" if known else ""
+    return f", {next(iter(gan))}" if known else ""
 
 
 def _verdicts(table: Sequence[Row], shown: Sequence[Column]) -> Iterator[str]:

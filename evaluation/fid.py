@@ -22,7 +22,7 @@ from vaegan.metrics.options import add_protocol_options, protocol_of
 from vaegan.metrics.protocol import load_images
 from vaegan.metrics.record import evaluate_checkpoint
 from vaegan.metrics.report import check_writable, table, write_record
-from vaegan.processes import build_accelerator
+from vaegan.processes import build_accelerator, local_main_first
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
         if accelerator.is_main_process:
             tqdm.write(text, file=sys.stderr)
 
-    with accelerator.local_main_process_first():  # who downloads, the others then find
+    with local_main_first(accelerator):  # who downloads, the others then find
         images = load_images(
             data,
             protocol,

@@ -11,6 +11,7 @@ from typing import Any
 import vaegan
 from vaegan.config import Config, DataConfig
 from vaegan.errors import UserError
+from vaegan.files.checkpoint import read_inference_file
 from vaegan.files.whole_files import write_text
 from vaegan.metrics.cache import tensor_digest
 from vaegan.metrics.evaluation import Evaluator
@@ -44,6 +45,8 @@ def common_data(subjects: Sequence[Subject], data_dir: Path | None) -> DataConfi
     names = ["dataset", "image_size", "channels", "background"]
     if first.config.data.dataset == "folder" and data_dir is None:
         names.append("data_dir")
+    if first.config.data.dataset == "folder":
+        names.append("validation_images")  # one's held-out images are another's training images
     for other in subjects[1:]:
         for name in names:
             a, b = (getattr(s.config.data, name) for s in (first, other))
@@ -100,6 +103,7 @@ def evaluation_key(
         "images_sha256": {
             name: None if values is None else tensor_digest(values)
             for name, values in vars(images).items()
+            if name != "held_out_name"
         },
     }
     return json.dumps(content, sort_keys=True)
@@ -130,6 +134,8 @@ def training_facts(subject: Subject) -> dict[str, Any] | None:
         if speed := row.get("speed/images_per_s"):  # none in the line of an evaluation
             seconds += (row["images_seen"] - seen) / speed
             seen = row["images_seen"]
+    # Checkpoints of versions before do not hold the seconds themselves.
+    seconds = read_inference_file(subject.path).get("seconds", seconds)
     stored = json.loads(RunFolder(subject.path.parent).config_file.read_text())
     return {"seconds": seconds, "environment": stored.get("environment")}
 

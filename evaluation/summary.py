@@ -79,8 +79,14 @@ class Row:
 
     @property
     def images_seen(self) -> int:
-        seen: int = self.runs[0].record["checkpoint"]["images_seen"]
-        return seen
+        """The mean over the runs, which saw the same number unless they were timed."""
+        seen = [run.record["checkpoint"]["images_seen"] for run in self.runs]
+        return round(statistics.fmean(seen))
+
+    @property
+    def max_seconds(self) -> float | None:
+        """How long each run was to be trained; None where its length is not one of time."""
+        return self.runs[0].subject.config.run.max_seconds
 
     @property
     def seconds(self) -> Number | None:
@@ -107,7 +113,7 @@ def columns(names: dict[str, str]) -> list[Column]:
 
 
 def rows(runs: Sequence[Run]) -> list[Row]:
-    """Runs of the same settings and images seen in one row; `label` says what tells rows apart."""
+    """Runs of the same settings and length in one row; `label` says what tells rows apart."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(json.dumps(_settings(run), sort_keys=True), []).append(run)
@@ -119,7 +125,10 @@ def _settings(run: Run) -> dict[str, Any]:
     config = run.subject.config
     flat = config.replace(global_batch_size=config.images_per_step).flat().items()
     settings = {name: value for name, value in flat if name not in NOT_TOLD_APART}
-    return {**settings, "images_seen": run.record["checkpoint"]["images_seen"]}
+    # In a run of so many seconds the images are a result.
+    timed = config.run.max_seconds is not None
+    seen = None if timed else run.record["checkpoint"]["images_seen"]
+    return {**settings, "images_seen": seen}
 
 
 def _label(group: Sequence[Run], runs: Sequence[Run]) -> str:

@@ -5,6 +5,7 @@ started in `NAME.json`. A finished run is recognised by its own config and left 
 unfinished one is gone on with.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import fcntl
@@ -41,11 +42,23 @@ assert set(ORDER) == set(get_args(ModelName))
 DECIDED = frozenset(
     {
         *("model", "dataset", "data_dir", "seed", "similarity_from", "output_dir"),
-        *("max_steps", "epochs", "resume", "config", "dry_run", "no_resume", "no_dry_run", "help"),
+        *(
+            "max_steps",
+            "max_seconds",
+            "epochs",
+            "resume",
+            "config",
+            "dry_run",
+            "no_resume",
+            "no_dry_run",
+            "help",
+        ),
     }
 )
 # What may differ between the run that is asked for and the one that is found.
-IRRELEVANT = MAY_CHANGE - {"max_steps", "global_batch_size"}
+IRRELEVANT = MAY_CHANGE - {
+    *("max_steps", "max_seconds", "global_batch_size", "lr_decay_steps", "bad_images")
+}
 LAUNCHER = ("-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1")
 
 
@@ -53,6 +66,49 @@ def _settled(config: Config) -> Config:
     """As it is once the run has begun, on one process."""
     steps = config.run.max_steps or 0
     return config.settled(global_batch=config.images_per_step, steps=steps)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long each model is trained: on so many images, or for so many seconds of training."""
+
+    images: int | None
+    seconds: float | None
+
+    @staticmethod
+    def of(options: argparse.Namespace) -> "Length":
+        """What --images and --seconds ask for; `UserError` unless one of them is given."""
+        if (options.images is None) == (options.seconds is None):
+            given = "Neither is" if options.images is None else "Both are"
+            raise UserError(
+                f"{given} given of --images and --seconds: say how many images each model is to "
+                "see, or how many seconds it is to be trained."
+            )
+        return Length(options.images, options.seconds)
+
+    def options(self, config: Config) -> tuple[str, str]:
+        """The option of `launch/train.py`; `UserError` for less than a batch of images."""
+        if self.images is None:
+            return "--max-seconds", str(self.seconds)
+        batch = config.images_per_step
+        if self.images < batch:
+            raise UserError(
+                f"--images {self.images} is less than one batch of {batch}: give {batch} or more."
+            )
+        return "--max-steps", str(self.images // batch)
+
+
+def add_length_options(parser: argparse.ArgumentParser, place: str = "") -> None:
+    """--images and --seconds; `place` says where they belong."""
+    add = parser.add_argument
+    add("--images", type=int, help=f"how many images each model sees{place}")
+    add(
+        "--seconds",
+        type=float,
+        help=f"or how many seconds each model is trained{place}: those of its steps, without the "
+        "start and the pauses for pictures and files; the clock is read whenever metrics are "
+        "logged",
+    )
 
 
 @dataclass(frozen=True)
@@ -69,9 +125,9 @@ class Wanted:
     """Of `launch/train.py`, for this run alone."""
 
     def training(
-        self, folder: Path, dataset: str, data_dir: Path, images: int, options: Sequence[str]
+        self, folder: Path, dataset: str, data_dir: Path, length: Length, options: Sequence[str]
     ) -> "Training":
-        """This run on so many images, with the options for all; `UserError` for bad ones."""
+        """This run of that length, with the options for all; `UserError` for bad ones."""
         words = [
             "--dataset",
             dataset,
@@ -83,16 +139,13 @@ class Wanted:
         if self.similarity_from is not None:
             words += ["--similarity-from", f"runs/{self.similarity_from}/ckpt.pt"]
         words += ["--output-dir", f"runs/{self.name}"]
+        words += length.options(parse(words).settings)
         config = parse(words).settings
-        batch = config.images_per_step
-        if images < batch:
-            raise UserError(
-                f"--images {images} is less than one batch of {batch}: give {batch} or more."
-            )
-        steps = images // batch
-        return Training(
-            folder, (*words, "--max-steps", str(steps)), config.replace(max_steps=steps)
-        )
+        run = RunFolder(folder / config.run.output_dir)
+        if config.data.validation_images == "auto" and run.config_file.exists():
+            aside = run.read_config().data.validation_images
+            config = config.replace(validation_images=aside)
+        return Training(folder, tuple(words), config)
 
 
 @dataclass(frozen=True)
@@ -139,7 +192,10 @@ class Training:
     def is_finished(self) -> bool:
         if not self.checkpoint.exists():
             return False
-        return bool(read_inference_file(self.checkpoint)["step"] >= self.config.run.max_steps)
+        content, run = read_inference_file(self.checkpoint), self.config.run
+        if run.max_seconds is not None:
+            return bool(content.get("seconds", 0.0) >= run.max_seconds)
+        return bool(content["step"] >= run.max_steps)
 
     def fit(self, share: Share, stop: threading.Event) -> None:
         """Train to the end, in a process of its own; `UserError` if it fails or is stopped."""

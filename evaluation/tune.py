@@ -1,7 +1,8 @@
 """Choose settings: `python evaluation/tune.py CONFIGURATIONS.json --output DIR`; see `--help`.
 
-Trains every configuration of the file, as many for each model, on the same images, evaluates all
-against training images that were set aside, and says which is best for each model:
+Trains every configuration of the file, as many for each model, on the same images (with --seconds
+as long), evaluates all against training images that were set aside, and says which is best for
+each model:
 `python evaluation/tune.py CONFIGURATIONS.json --dataset fashion-mnist --images 80000
 --validation-images 5000 --output DIR -- TRAINING OPTIONS`, where the options behind `--` are those
 of launch/train.py, for all alike. DIR gets tables (tuning.md, tuning.json) with the settings to
@@ -25,7 +26,15 @@ from evaluation.result_folder import ResultFolder
 from evaluation.shares import shares
 from evaluation.subjects import Subject, evaluate, training_facts
 from evaluation.summary import MODELS, Row, Run
-from evaluation.trainings import DECIDED, ORDER, Training, Wanted, refuse_decided
+from evaluation.trainings import (
+    DECIDED,
+    ORDER,
+    Length,
+    Training,
+    Wanted,
+    add_length_options,
+    refuse_decided,
+)
 from evaluation.tuning_report import FORMAT, Trial, as_json, as_markdown
 from vaegan.command import Parser
 from vaegan.config import DatasetName
@@ -47,7 +56,7 @@ def parser() -> Parser:
     add("configurations", type=Path, help='JSON: {"vae": [{"lr": 0.001}, ...], "gan": [...], ...}')
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the tuning")
     add("--dataset", choices=get_args(DatasetName), required=True, help="what to train on")
-    add("--images", type=int, required=True, help="how many images each run sees")
+    add_length_options(parser)
     add(
         "--validation-images",
         type=int,
@@ -113,13 +122,14 @@ def plan(
     refuse_decided(
         words,
         DECIDED | {"validation_images"},
-        "the tuning (--dataset, --data-dir, --images, --validation-images, --training-seed)",
+        "the tuning (--dataset, --data-dir, --images, --seconds, --validation-images, "
+        "--training-seed)",
     )
     tried = {name for each in configurations.values() for s in each for name in s}
     tried |= {f"no_{name}" for name in tried}
     refuse_decided(words, tried, f"the configurations in {options.configurations}")
     words = ["--validation-images", str(options.validation_images), *words]
-    data_dir = options.data_dir or Path("data")
+    data_dir, length = options.data_dir or Path("data"), Length.of(options)
     trainings: dict[str, Training] = {}
     # First configurations first: a GAN comes before every VAE that takes its discriminator.
     for index in range(len(next(iter(configurations.values())))):
@@ -132,7 +142,7 @@ def plan(
                 as_options(configurations[model][index]),
             )
             try:
-                training = wanted.training(folder, options.dataset, data_dir, options.images, words)
+                training = wanted.training(folder, options.dataset, data_dir, length, words)
             except UserError as error:
                 raise UserError(
                     f"configuration {index} of {model} in {options.configurations}, with the "

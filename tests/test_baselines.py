@@ -129,7 +129,10 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--model", "vae-dis"], "vae-dis needs the ckpt.pt of a trained gan"),
     (["--model", "vae", "--similarity-from", "x.pt"], "no other model takes one"),
     (["--model", "vae", "--gan-loss", "minimax"], "--gan-loss has no effect on --model vae"),
-    (["--model", "gan", "--beta", "2", "--gamma", "1"], "--gamma, --beta has no effect"),
+    (
+        ["--model", "gan", "--beta", "2", "--gamma", "1"],
+        "--gamma, --beta have no effect on --model gan",
+    ),
     (["--similarity-shift", "4"], "--similarity-shift has no effect on --model vaegan"),
     (["--model", "vae-dis", "--similarity-from", "none.pt"], "There is no checkpoint none.pt"),
 ]

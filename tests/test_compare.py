@@ -15,6 +15,7 @@ from PIL import Image
 import vaegan
 from evaluation import compare, contact_sheet, trainings
 from evaluation.bars import COLOURS
+from evaluation.comparison_report import effort_line
 from tests.commands import ROOT, run_command
 from tests.here import started, train_here
 from tests.tiny import TINY, TINY_OPTIONS, tiny_config
@@ -114,6 +115,64 @@ def test_the_table_shows_every_number_and_what_it_depends_on(where: Path) -> Non
     assert "cores" in json.loads((where / "out/runs/gan-seed1.json").read_text())[0]["hardware"]
 
 
+def test_the_table_says_that_the_same_images_are_not_the_same_effort(where: Path) -> None:
+    models = result(where / "out")["models"]
+    seconds = {model["label"]: model["training_seconds"]["mean"] for model in models}
+    longest, shortest = max(seconds, key=seconds.__getitem__), min(seconds, key=seconds.__getitem__)
+    assert (
+        "All rows saw the same 24 images, which is not the same effort: "
+        f"{longest} trained {seconds[longest]:,.0f} s, {shortest} {seconds[shortest]:,.0f} s."
+    ) in (where / "out/comparison.md").read_text()
+
+
+def test_models_can_be_trained_for_the_same_seconds_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Path
+) -> None:
+    """Each for 0.3 s of its own steps, which are as many as it makes in them; only once."""
+    monkeypatch.setattr(trainings, "run_process", train_here)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(where / "cache", "cache")
+    command = ["--dataset", "mnist5k", "--seconds", "0.3", "--seeds", "0", "1", *FEW]
+    command += ["--output", "out", "--", *TINY_OPTIONS, "--log-every", "1"]
+    assert compare.main(command) == 0
+    found = result(tmp_path / "out")
+    assert [model["model"] for model in found["models"]] == list(MODELS), "a row for both seeds"
+    for model in found["models"]:
+        assert min(model["training_seconds"]["values"]) >= 0.3
+        paths = [tmp_path / "out" / path for path in model["checkpoints"]]
+        seen = [torch.load(path, weights_only=True)["images_seen"] for path in paths]
+        assert model["images_seen"] == round(sum(seen) / 2)
+    for run in found["runs"]:
+        lines = (tmp_path / "out" / run["checkpoint"]["path"]).with_name("metrics.jsonl")
+        *before, last = [json.loads(line) for line in lines.read_text().splitlines()]
+        assert last["images_seen"] == run["checkpoint"]["images_seen"]
+        assert all(row["speed/training_seconds"] < 0.3 for row in before), "it ended at once"
+    table = (tmp_path / "out/comparison.md").read_text()
+    assert "All rows were trained for the same 0.3 s, up to the next line of metrics" in table
+    assert "trained before it, for 0.3 s" in table
+
+    assert len(started) >= 8
+    started.clear()
+    assert compare.main(command) == 0
+    assert started == [], "nothing is trained twice"
+    longer = [word.replace("0.3", "0.4") for word in command]
+    assert compare.main(longer) == 2, "they are runs of other settings"
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "mnist5k"])
+def test_the_committed_tables_say_what_each_effort_was(name: str) -> None:
+    folder = ROOT / f"evaluation/results/comparison-{name}"
+    models = result(folder)["models"]
+    seconds = {model["label"]: model["training_seconds"]["mean"] for model in models}
+    line = effort_line([model["images_seen"] for model in models], seconds)
+    assert line is not None
+    assert line in (folder / "comparison.md").read_text()
+    if name == "fashion-mnist":
+        readme = " ".join((ROOT / "README.md").read_text().split())
+        for mean in seconds.values():
+            assert f"{mean:.0f} s" in readme
+
+
 def test_the_second_time_nothing_is_trained_or_evaluated_and_the_table_is_the_same(
     in_where: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +261,7 @@ def test_runs_that_differ_in_more_than_their_seed_are_rows_of_their_own(in_where
     command = ["out/runs/vaegan-seed0/ckpt.pt", "beta.pt", *FEW, "--output", "rows"]
     assert compare.main(command) == 0
     models = result(Path("rows"))["models"]
-    assert [m["label"] for m in models] == ["vaegan (beta 40.0)", "vaegan (beta 5.0)"]
+    assert [m["label"] for m in models] == ["vaegan (beta 20.0)", "vaegan (beta 5.0)"]
     assert models[0]["numbers"]["generation/recall"]["spread"] is None
     assert models[1]["training_seconds"] is None
     assert "One run has no spread" in Path("rows/comparison.md").read_text()
@@ -216,7 +275,11 @@ GIVEN = ["out/runs/vae-seed0/ckpt.pt", "out/runs/gan-seed0/ckpt.pt"]
     [
         ([], "Nothing is given"),
         ([*GIVEN, "--dataset", "mnist5k", "--images", "80"], "Both checkpoints and --dataset"),
-        (["--dataset", "mnist5k"], "without --images"),
+        (["--dataset", "mnist5k"], "Neither is given of --images and --seconds"),
+        ([*TRAIN, "--seconds", "9"], "Both are given of --images and --seconds"),
+        (["--dataset", "mnist5k", "--seconds", "0"], "it must be above 0"),
+        ([*TRAIN, "--", "--max-seconds=9"], "--max-seconds after -- is decided by the comparison"),
+        ([*GIVEN, "--seconds", "9"], "--seconds is for training"),
         (["--dataset", "imagenet", "--images", "80"], "invalid choice: 'imagenet'"),
         (["--dataset", "mnist5k", "--images", "7", *NETWORKS], "less than one batch of 8"),
         ([*TRAIN, "--seeds", "1", "1", *NETWORKS], "names a seed twice"),

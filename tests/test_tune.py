@@ -156,6 +156,7 @@ GOOD = json.dumps(TRIED)
         (GOOD, ["--validation-images", "0"], "sets none aside"),
         (GOOD, ["--validation-images", "9999"], "9999"),
         (GOOD, ["--images", "7"], "less than one batch of 8"),
+        (GOOD, ["--seconds", "9"], "Both are given of --images and --seconds"),
         (GOOD, ["--sampler", "gmm"], "a gan has none"),
         (GOOD, ["--output", "mine"], "holds thesis.txt, which is not this command's"),
         (GOOD, ["--output", "compared"], "holds comparison.json, which is not this command's"),
