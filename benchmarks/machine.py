@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from vaegan.processes import bf16_instructions
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARMUP, ROUNDS = 2, 7
 
@@ -61,7 +63,7 @@ def why_not(precision: str, device: torch.device) -> str | None:
         return None
     if precision == "fp16":
         return "fp16 training needs a GPU"
-    if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported():
+    if bf16_instructions() is not None:
         return None
     return "this CPU has neither AMX nor AVX512-BF16: bf16 is emulated, hundreds of times slower"
 
@@ -75,8 +77,7 @@ def device_name(device: torch.device) -> str:
     if cpuinfo.exists():
         lines = cpuinfo.read_text().splitlines()
         model = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), model)
-    instructions = "AMX" if torch.cpu._is_amx_tile_supported() else _vector_instructions()
-    return f"{model} ({instructions})"
+    return f"{model} ({bf16_instructions() or _vector_instructions()})"
 
 
 def synchronise(device: torch.device) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results import read_results
-from benchmarks.roofline import SOFTWARE, draw_roofline
+from benchmarks.roofline import SOFTWARE, save_roofline
 from benchmarks.tables import against_rivals, machine, report
 from vaegan.command import Parser, exit_code
 from vaegan.errors import UserError
@@ -54,7 +54,7 @@ def write_report(source: Path, output: Path | None, readme: Path | None = None) 
     written = [table, picture]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        draw_roofline(results, picture)
+        save_roofline(results, picture)
         table.write_text(OWN + "\n" + report(results, picture.name), encoding="utf-8")
         if copy.resolve() != source.resolve():
             copy.write_text(json.dumps(results.trimmed(), indent=1) + "\n", encoding="utf-8")

@@ -9,11 +9,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from benchmarks.results import Results, Row
 
@@ -30,10 +28,16 @@ SOFTWARE = "vaegan benchmarks.report"  # by which the report knows a picture as 
 INK, GRID = "#22272e", "#e4e7eb"
 
 
-def draw_roofline(results: Results, path: Path) -> None:
-    """Write the picture as PNG."""
+def save_roofline(results: Results, path: Path) -> None:
+    """Save `draw_roofline` as PNG."""
+    draw_roofline(results).savefig(path, format="png", metadata={"Software": SOFTWARE})
+
+
+def draw_roofline(results: Results) -> Figure:
+    """A point for each benchmark whose traffic was counted, under the machine's measured roofs."""
     points = [row for row in results.rows if row.intensity is not None]
-    figure, axes = plt.subplots(figsize=(11, 6.4), dpi=160)
+    figure = Figure(figsize=(11, 6.4), dpi=160)
+    axes = figure.subplots()
     figure.subplots_adjust(left=0.07, right=0.66, top=0.86, bottom=0.1)
     _frame(axes, results, points)
     _roofs(axes, results)
@@ -62,8 +66,7 @@ def draw_roofline(results: Results, path: Path) -> None:
         fontsize=9.5,
         color="#57606a",
     )
-    figure.savefig(path, format="png", metadata={"Software": SOFTWARE})
-    plt.close(figure)
+    return figure
 
 
 def _x(row: Row) -> float:
@@ -221,11 +224,11 @@ def _name(row: Row, points: Sequence[Row]) -> str:
 
 def _legend(axes: Axes, points: Sequence[Row]) -> None:
     kinds = [colour for colour in KINDS if any(_kind(row) == colour for row in points)]
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=KINDS[c]) for c in kinds]
+    handles = [Line2D([], [], marker="o", linestyle="", color=c, label=KINDS[c]) for c in kinds]
     precisions = dict.fromkeys(row["precision"] for row in points)
     if len(precisions) > 1:
         handles += [
-            plt.Line2D([], [], marker=MARKERS[p], linestyle="", color="#9aa3ad", label=p)
+            Line2D([], [], marker=MARKERS[p], linestyle="", color="#9aa3ad", label=p)
             for p in precisions
         ]
     axes.legend(

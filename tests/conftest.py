@@ -12,6 +12,24 @@ from PIL import Image
 from tests.commands import ROOT, Command, Result, run_command
 from tests.forked import Forked
 from tests.tiny import TINY_OPTIONS
+from vaegan import processes
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What commands keep for the next start lies in no folder of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_same_precision_on_every_processor() -> Iterator[None]:
+    """`--precision auto` is fp32 in this process: accelerate keeps the first one it is given."""
+    own = processes.bf16_instructions
+    processes.bf16_instructions = lambda: None
+    yield
+    processes.bf16_instructions = own
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 
 from tests.forked import Forked
 from tests.test_faults import QUICKLY, logged
@@ -326,7 +327,8 @@ def test_auto_resume_starts_goes_on_and_refuses_another_config(
     forked: Forked, tmp_path: Path
 ) -> None:
     """Under a learning rate schedule, whose length the start of the run fixes."""
-    shared = ("--auto-resume", "--output-dir", "run", "--lr-schedule", "cosine")
+    falling = ("--lr-schedule", "cosine", "--lr-final-factor", "0.1")
+    shared = ("--auto-resume", "--output-dir", "run", *falling)
     went_on = "Resuming run at step 2."
     for most, words in (("2", "Done: 2 steps"), ("4", went_on), ("4", "Nothing to do.")):
         [ended] = forked(*RUN, *shared, "--max-steps", most, cwd=tmp_path, inject=QUICKLY)
@@ -343,6 +345,45 @@ def test_auto_resume_starts_goes_on_and_refuses_another_config(
     assert ended.returncode == 2
     assert "latent_size was 6 and is now 7; lr was 0.002 and is now 0.5" in ended.stderr
     assert (tmp_path / "run/ckpt.pt").read_bytes() == before
+
+
+def test_a_run_is_not_made_longer_at_a_learning_rate_that_has_fallen_to_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shared = (*RUN, "--output-dir", "run", "--lr-schedule", "cosine", "--log-every", "1")
+    assert main([*shared, "--max-steps", "4"]) == 0
+    before = Path("run/ckpt.pt").read_bytes()
+    for again in ("--resume", "--auto-resume"):
+        options = ("--output-dir", "run", "--max-steps", "6", again)
+        words = options if again == "--resume" else (*shared, *options)
+        capsys.readouterr()
+        assert main(words) == 2
+        [said] = capsys.readouterr().err.splitlines()[-1:]
+        assert "have fallen to 0 times their start by step 4" in said
+        assert "give --lr-decay-steps 6" in said
+        assert Path("run/ckpt.pt").read_bytes() == before
+    longer = ("--output-dir", "run", "--resume", "--max-steps", "6", "--lr-decay-steps", "6")
+    assert main(longer) == 0
+    rates = [row["lr/decoder"] for row in logged(Path("run"))]
+    assert len(rates) == 6
+    assert min(rates[4:]) > 0
+    assert json.loads(Path("run/config.json").read_text())["optim"]["lr_decay_steps"] == 6
+
+
+def test_what_a_message_advises_to_resume_with_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder whose files break while a run rests, or whose workers were too many."""
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    for index in range(12):
+        Image.new("L", (16, 16), 20 * index).save(f"images/{index:02d}.png")
+    folder = (*RUN, "--dataset", "folder", "--data-dir", "images", "--output-dir", "run")
+    assert main([*folder, "--max-steps", "2", "--placement", "stream", "--workers", "0"]) == 0
+    Path("images/03.png").write_bytes(b"broken")
+    resume = ("--output-dir", "run", "--resume", "--max-steps", "4")
+    assert main([*resume, "--bad-images", "skip", "--workers", "0"]) == 0
 
 
 def test_resume_and_auto_resume_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
@@ -376,6 +417,5 @@ def test_nothing_that_shapes_what_is_learned_may_change_on_resume() -> None:
     assert kept == {
         *("model", "recipe", "seed", "sync_batchnorm"),
         *(name for name in SETTINGS if GROUP_OF.get(name) in ("network", "objective", "optim")),
-        *("dataset", "image_size", "channels", "flip", "background"),
-        *("validation_images", "bad_images"),
-    }
+        *("dataset", "image_size", "channels", "flip", "background", "validation_images"),
+    } - {"lr_decay_steps"}, "which a longer run needs"

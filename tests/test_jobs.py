@@ -15,7 +15,7 @@ import torch
 from evaluation import trainings
 from evaluation.jobs import train_all
 from evaluation.shares import Share, shares
-from evaluation.trainings import Training, Wanted
+from evaluation.trainings import Length, Training, Wanted
 from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import INFERENCE_FORMAT, write_file
@@ -63,7 +63,10 @@ def planned(folder: Path, *names: str, **scripts: str) -> list[Training]:
         Wanted(name, name, 0, "gan" if name == "vae-dis" else None)  # type: ignore[arg-type]
         for name in names
     ]
-    return [each.training(folder, "mnist5k", Path("data"), 16, TINY_OPTIONS) for each in wanted]
+    return [
+        each.training(folder, "mnist5k", Path("data"), Length(16, None), TINY_OPTIONS)
+        for each in wanted
+    ]
 
 
 def facts(folder: Path, name: str) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,6 +169,54 @@ def test_a_job_that_could_not_find_its_run_again_is_refused(
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
     assert sentence in result.stderr
     assert not (tmp_path / "calls").exists()
+
+
+def test_a_signal_to_every_process_of_a_job_saves_requeues_and_resumes_it(tmp_path: Path) -> None:
+    """A real training of one task, with processes that read its images: SLURM signals them too."""
+    stubs = tmp_path / "stubs"
+    stubs.mkdir()
+    # The task's processes are a group of their own, which the job step's signal goes to.
+    srun = """#!/bin/bash
+        while [[ $1 == --* ]]; do shift; done
+        echo $$ > task
+        SLURM_PROCID=0 SLURM_LOCALID=0 exec setsid "$@" 2>> log"""
+    for name, text in (("srun", srun), ("scontrol", STUBS["scontrol"])):
+        (stubs / name).write_text(text)
+        (stubs / name).chmod(0o755)
+    (tmp_path / "launch").symlink_to(ROOT / "launch")
+    variables = {
+        "PATH": os.pathsep.join([str(stubs), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "SLURM_JOB_ID": "4242",
+        "SLURM_JOB_NODELIST": "node7",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_NTASKS": "1",
+    }
+    options = [*TINY_OPTIONS, "--placement", "stream", "--workers", "2", "--log-every", "1"]
+    job = ["bash", str(SLURM), *options, "--output-dir", "run"]
+
+    def interrupt() -> None:
+        """SIGUSR1 once a few steps are done."""
+        end = time.monotonic() + 200
+        lines = tmp_path / "run/metrics.jsonl"
+        while not (lines.exists() and lines.read_text().count("\n") > 3):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        os.killpg(int((tmp_path / "task").read_text()), signal.SIGUSR1)
+
+    with ThreadPoolExecutor(1) as pool:
+        interrupted = pool.submit(interrupt)
+        first = run_command([*job, "--max-steps", "100000"], tmp_path, **variables)
+        interrupted.result()
+    log = (tmp_path / "log").read_text()
+    assert first.returncode == 75, log
+    assert "Stopped by SIGUSR1" in log
+    assert "The run is saved up to there" in log
+    assert "resource_tracker" not in log
+    assert "scontrol requeue 4242" in (tmp_path / "calls").read_text().splitlines()
+    step = torch.load(tmp_path / "run/ckpt.pt", weights_only=True)["step"]
+    second = run_command([*job, "--max-steps", str(step + 1)], tmp_path, **variables)
+    assert second.returncode == 0, (tmp_path / "log").read_text()
+    assert f"Resuming run at step {step:,}." in (tmp_path / "log").read_text()
 
 
 def test_the_job_asks_for_a_signal_in_time_and_may_be_requeued() -> None:

@@ -3,14 +3,16 @@
 import functools
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch.distributed.run as torchrun
 from accelerate.commands.launch import launch_command_parser
 
-from launch import scaling
-from launch.update_trace import trace_update
+from launch import scaling, scaling_model
+from launch.scaling_model import Cluster, Link, project
+from launch.update_trace import UpdateTrace, trace_update
 from tests.commands import ROOT
 from vaegan.cli import Command, parse
 from vaegan.config import SETTINGS
@@ -85,3 +87,25 @@ def test_bytes_are_those_of_the_recipes(recipe: str) -> None:
     size = trace.gradient_bytes / 1e6
     sent = f"{2 * 7 / 8 * size:.1f}, {2 * 511 / 512 * size:.1f} MB"
     assert f"| `{recipe}` | {millions} | {size:.1f} MB | {sent} |" in PAGE
+
+
+def test_what_buckets_and_bf16_would_give_is_what_the_model_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = traced(recipe_config("larsen2016", image_size=64, channels=3))
+    halves = [replace(g, size_bytes=g.size_bytes // 2) for g in trace.gradients]
+    half = replace(trace, gradients=halves)
+
+    def efficiencies(of: UpdateTrace, bucket: int, digits: int) -> str:
+        monkeypatch.setattr(scaling_model, "BUCKET", bucket * 2**20)
+        links = [Link(gbps * 1e9 / 8, 20e-6) for gbps in (25, 100, 400)]
+        clusters = [Cluster(8, 1, link, link) for link in links]
+        found = [100 * 0.04 / project(of, 0.04, cluster).seconds for cluster in clusters]
+        return "{:.{d}f}, {:.{d}f} and {:.{d}f} %".format(*found, d=digits)
+
+    text = " ".join(PAGE.split())
+    expected = [efficiencies(trace, mib, 1) for mib in (5, 25, 100)]
+    five, usual, hundred = expected
+    assert f"{five} in place of {usual}, with 100 MiB {hundred}" in text, expected
+    bf16 = efficiencies(half, 25, 0)
+    assert f"half of the bytes would give {bf16}" in text, bf16

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,3 +158,39 @@ def test_a_run_that_stays_broken_stops_and_keeps_its_last_good_checkpoint(
     kept = [path.name for path in Path("out/checkpoints").iterdir() if "00000" in path.name]
     assert kept
     assert all("00000003" in name for name in kept), "not one of the broken steps is kept"
+
+
+def test_a_run_whose_last_step_is_skipped_ends_with_the_state_of_the_step_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As fp16's growing loss scale overflows now and then, on the last step too."""
+    monkeypatch.chdir(tmp_path)
+    break_steps(monkeypatch, lambda step: step == 8)
+    assert main([*RUN, "--max-steps", "8"]) == 0
+    assert "1 of the last steps up to 8 had gradients that were not" in capsys.readouterr().err
+    content = torch.load("out/ckpt.pt", weights_only=True)
+    assert content["step"] == 8
+    assert all(v.isfinite().all() for n in content["weights"].values() for v in n.values())
+    assert Path("out/checkpoints/step-00000008.pt").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert main(["--output-dir", "out", "--resume", "--max-steps", "10"]) == 0
+
+
+def test_a_signal_at_a_skipped_step_saves_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    break_steps(monkeypatch, lambda step: step == 5)
+    broken, steps = Update.__call__, iter(range(1, 1000))
+
+    def update(self: Update[Any], x: Tensor, noise: Noise) -> Any:
+        if next(steps) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return broken(self, x, noise)
+
+    monkeypatch.setattr(Update, "__call__", update)
+    assert main([*RUN, "--max-steps", "20"]) == 75
+    said = capsys.readouterr().err
+    assert "Stopped by SIGTERM after step 5. The run is saved up to there" in said
+    assert torch.load("out/ckpt.pt", weights_only=True)["step"] == 5

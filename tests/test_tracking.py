@@ -2,6 +2,9 @@
 
 import json
 import struct
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -67,6 +70,62 @@ def test_why_wandb_goes_offline_is_known_without_asking_it(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert reason in str(_why_offline())
+
+
+class Proxy(ThreadingHTTPServer):
+    """A proxy on this machine, which answers every CONNECT with `status` and notes it."""
+
+    def __init__(self, status: int) -> None:
+        asked = self.asked = []  # type: list[tuple[str, str | None]]
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_CONNECT(self) -> None:
+                asked.append((self.path, self.headers["Proxy-Authorization"]))
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.mark.parametrize(
+    ("status", "bypassed", "reason"),
+    [
+        (200, "", None),
+        (403, "", "api.example.invalid cannot be reached through the proxy 127.0.0.1:"),
+        (200, "example.invalid", "api.example.invalid cannot be reached"),  # not through it
+    ],
+)
+def test_a_server_behind_a_proxy_is_looked_for_through_it(
+    monkeypatch: pytest.MonkeyPatch, status: int, bypassed: str, reason: str | None
+) -> None:
+    """The name has no address: only the proxy can reach it."""
+    for name in ("HTTPS_PROXY", "NO_PROXY", "no_proxy", "WANDB_HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://api.example.invalid")
+    with Proxy(status) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        monkeypatch.setenv("https_proxy", f"http://me:pass%20word@127.0.0.1:{proxy.server_port}")
+        monkeypatch.setenv("no_proxy", bypassed)
+        said = _why_offline()
+        proxy.shutdown()
+        thread.join()
+    assert said == reason if reason is None else str(said).startswith(reason)
+    login = "Basic " + b64encode(b"me:pass word").decode()
+    assert proxy.asked == ([] if bypassed else [("api.example.invalid:443", login)])
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1:9", "http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://api.example.invalid")
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    assert "cannot be reached through the proxy 127.0.0.1:9" in str(_why_offline())
 
 
 def test_wandb_without_a_network_records_offline_and_says_how_to_sync(

@@ -17,6 +17,7 @@ TINY: dict[str, Any] = {
     "discriminator_hidden": 10,
     "batch_size": 8,
     "tracker": "none",
+    "precision": "fp32",  # what tests compare does not depend on the processor they run on
 }
 TINY_OPTIONS = as_options(**TINY)
 
