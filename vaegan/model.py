@@ -9,7 +9,7 @@ from torch import Tensor
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights, read_inference_file
-from vaegan.networks import Networks, Posterior, build_networks
+from vaegan.networks import Networks, Posterior, build_networks, check_memory
 from vaegan.randomness import prior_sample
 
 
@@ -70,6 +70,7 @@ def load(
     content = read_inference_file(path)
     config = Config.from_dict(content["config"], f"the config in {path}")
     try:
+        check_memory(config.data, config.network, config.model)
         with torch.device(device):
             networks = build_networks(config.data, config.network, config.model)
     except (RuntimeError, TypeError, MemoryError, UserError):

@@ -160,13 +160,8 @@ def build_networks(
 ) -> Networks:
     """The networks of a model with fresh weights, drawn from torch's global generator.
 
-    The discriminator of `vae-dis` is frozen and in evaluation mode. `UserError` for networks that
-    the machine's memory does not hold.
+    The discriminator of `vae-dis` is frozen and in evaluation mode.
     """
-    if torch.get_default_device().type != "meta":
-        with torch.device("meta"):  # shapes only
-            planned = build_networks(data, network, model)
-        _refuse_unless_they_fit(planned)
     encoder = Absent() if model == "gan" else Encoder(data, network)
     decoder = Decoder(data, network)
     discriminator = Absent() if model == "vae" else Discriminator(data, network)
@@ -175,7 +170,10 @@ def build_networks(
     return Networks(encoder, decoder, discriminator)
 
 
-def _refuse_unless_they_fit(planned: Networks) -> None:
+def check_memory(data: DataConfig, network: NetworkConfig, model: ModelName) -> None:
+    """`UserError` where this machine's memory does not hold the weights of these networks."""
+    with torch.device("meta"):  # shapes only
+        planned = build_networks(data, network, model)
     weights = [p for module in planned.by_name().values() for p in module.parameters()]
     needed, present = sum(p.nbytes for p in weights), psutil.virtual_memory().total
     if needed > present:

@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vaegan.config import Config
 from vaegan.errors import UserError
-from vaegan.networks import build_networks
+from vaegan.networks import build_networks, check_memory
 from vaegan.randomness import Purpose, generator
 from vaegan.step.ema import EMA, newest_weight
 from vaegan.step.exchange import FlatExchange, mean_over_ranks, recorded_mean_over_ranks
@@ -57,6 +57,7 @@ class Learner:
     ) -> None:
         check_compile(config, accelerator)
         check_sync_batchnorm(config, accelerator)
+        check_memory(config.data, config.network, config.model)
         self.config, self.accelerator = config, accelerator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.run.seed, Purpose.WEIGHTS).initial_seed())
