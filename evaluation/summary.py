@@ -75,7 +75,7 @@ class Row:
 
     @property
     def seeds(self) -> list[int]:
-        return [run.subject.config.run.seed for run in self.runs]
+        return [run.subject.config.training.seed for run in self.runs]
 
     @property
     def images_seen(self) -> int:
@@ -86,7 +86,7 @@ class Row:
     @property
     def max_seconds(self) -> float | None:
         """How long each run was to be trained; None where its length is not one of time."""
-        return self.runs[0].subject.config.run.max_seconds
+        return self.runs[0].subject.config.training.max_seconds
 
     @property
     def seconds(self) -> Number | None:
@@ -126,7 +126,7 @@ def _settings(run: Run) -> dict[str, Any]:
     flat = config.replace(global_batch_size=config.images_per_step).flat().items()
     settings = {name: value for name, value in flat if name not in NOT_TOLD_APART}
     # In a run of so many seconds the images are a result.
-    timed = config.run.max_seconds is not None
+    timed = config.training.max_seconds is not None
     seen = None if timed else run.record["checkpoint"]["images_seen"]
     return {**settings, "images_seen": seen}
 

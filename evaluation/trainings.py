@@ -64,7 +64,7 @@ LAUNCHER = ("-m", "accelerate.commands.launch", "--num_processes", "1", "--num_m
 
 def _settled(config: Config) -> Config:
     """As it is once the run has begun, on one process."""
-    steps = config.run.max_steps or 0
+    steps = config.training.max_steps or 0
     return config.settled(global_batch=config.images_per_step, steps=steps)
 
 
@@ -141,7 +141,7 @@ class Wanted:
         words += ["--output-dir", f"runs/{self.name}"]
         words += length.options(parse(words).settings)
         config = parse(words).settings
-        run = RunFolder(folder / config.run.output_dir)
+        run = RunFolder(folder / config.output.output_dir)
         if config.data.validation_images == "auto" and run.config_file.exists():
             aside = run.read_config().data.validation_images
             config = config.replace(validation_images=aside)
@@ -165,7 +165,7 @@ class Training:
 
     @property
     def run(self) -> RunFolder:
-        return RunFolder(self.folder / self.config.run.output_dir)
+        return RunFolder(self.folder / self.config.output.output_dir)
 
     @property
     def checkpoint(self) -> Path:
@@ -192,10 +192,10 @@ class Training:
     def is_finished(self) -> bool:
         if not self.checkpoint.exists():
             return False
-        content, run = read_inference_file(self.checkpoint), self.config.run
-        if run.max_seconds is not None:
-            return bool(content.get("seconds", 0.0) >= run.max_seconds)
-        return bool(content["step"] >= run.max_steps)
+        content, asked = read_inference_file(self.checkpoint), self.config.training
+        if asked.max_seconds is not None:
+            return bool(content.get("seconds", 0.0) >= asked.max_seconds)
+        return bool(content["step"] >= asked.max_steps)
 
     def fit(self, share: Share, stop: threading.Event) -> None:
         """Train to the end, in a process of its own; `UserError` if it fails or is stopped."""

@@ -87,8 +87,8 @@ def _lines(command: str, tuning: Tuning) -> Iterator[str]:
     yield (
         f"{config.data.validation_images:,} training images were set aside: no model was trained "
         f"on them. Every model was trained once with each configuration, with seed "
-        f"{config.run.seed}. Bold: the chosen configuration, of the lowest {shown[0].title} of the "
-        "samples. One run each: differences may be those of the seed."
+        f"{config.training.seed}. Bold: the chosen configuration, of the lowest {shown[0].title} "
+        "of the samples. One run each: differences may be those of the seed."
     )
     for model, trials in tuning.items():
         yield ""

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None and not to_stdout:
         check_writable(options.json, FORMAT)
     config = chosen_config(options)
-    batch, total = config.run.batch_size, options.global_batch_size
+    batch, total = config.training.batch_size, options.global_batch_size
     shares = {gpus: batch if total is None else total // gpus for gpus in options.gpus}
     compute, origin = compute_times(options, config, {batch, *shares.values()})
     trace, alone = trace_update(config), compute[batch] / batch
@@ -183,7 +183,7 @@ def compute_times(
             f"--fixed-ms {options.fixed_ms:g} is not below the step time of {step * 1e3:.4g} ms: "
             "give the part of it that the smallest batch takes too."
         )
-    return {b: fixed + (step - fixed) * b / config.run.batch_size for b in batches}, origin
+    return {b: fixed + (step - fixed) * b / config.training.batch_size for b in batches}, origin
 
 
 def cluster_of(options: argparse.Namespace, gpus: int, gbps: float | None) -> Cluster:

@@ -25,7 +25,7 @@ def shape(config: Config) -> str:
 
 def measure(config: Config, precision: Precision) -> tuple[float, str]:
     """Median seconds of the step that the trainer runs, and where it was measured."""
-    if config.run.batch_size < 2:
+    if config.training.batch_size < 2:
         raise UserError(
             "--measure cannot time updates of one image, of which batch norm has no statistics: "
             "give 2 images or more to every GPU."
@@ -34,7 +34,7 @@ def measure(config: Config, precision: Precision) -> tuple[float, str]:
     if accelerator.num_processes > 1:
         raise UserError("--measure times one process: start it with python, not with a launcher.")
     learner = Learner(config, accelerator)
-    data, batch, device = config.data, config.run.batch_size, learner.device
+    data, batch, device = config.data, config.training.batch_size, learner.device
     x = torch.rand(batch, data.channels, data.image_size, data.image_size, device=device) * 2 - 1
     noise = Noise(*torch.randn(2, batch, config.network.latent_size, device=device))
     durations = []
@@ -58,7 +58,7 @@ def from_benchmark(path: Path, config: Config, precision: Precision) -> tuple[fl
     steps = [row for row in results.rows if row["what"] in STEPS and row["mode"] == "eager"]
     if config.model != "vaegan":
         raise UserError(f"{path} holds steps of vaegan alone: give --step-ms for {config.model}.")
-    wanted = {"recipe": config.recipe, "shape": shape(config), "batch": config.run.batch_size}
+    wanted = {"recipe": config.recipe, "shape": shape(config), "batch": config.training.batch_size}
     if precision != "auto":
         wanted["precision"] = precision
     found = [row for row in steps if all(row[name] == value for name, value in wanted.items())]

@@ -75,7 +75,7 @@ def trace_update(config: Config) -> UpdateTrace:
     update = UPDATES[config.model](
         networks,
         config.objective,
-        joint=config.run.discriminator_passes == "joint",
+        joint=config.compute.discriminator_passes == "joint",
         mean_over_ranks=mean_over_ranks,
     )
     for name, parameters in update.parameters.items():

@@ -298,7 +298,7 @@ def test_minutes_between_checkpoints_are_the_main_process_s(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    run = replace(tiny_config().run, checkpoint_every="1.5min", log_every=5)
+    run = replace(tiny_config().output, checkpoint_every="1.5min", log_every=5)
     schedule, saved = SaveSchedule(run, Accelerator(cpu=True)), []
     for step in range(1, 61):
         now += 7.0

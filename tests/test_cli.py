@@ -125,9 +125,9 @@ def test_a_run_can_be_rebuilt_from_its_config_file(tmp_path: Path) -> None:
 
 
 def test_epochs_replace_a_recipes_number_of_steps() -> None:
-    assert parse(["--recipe", "larsen2016"]).settings.run.max_steps == 62_500
+    assert parse(["--recipe", "larsen2016"]).settings.training.max_steps == 62_500
     settings = parse(["--recipe", "larsen2016", "--epochs", "2"]).settings
-    assert (settings.run.max_steps, settings.run.epochs) == (None, 2.0)
+    assert (settings.training.max_steps, settings.training.epochs) == (None, 2.0)
 
 
 def test_a_flag_that_is_on_can_be_switched_off() -> None:

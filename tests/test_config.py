@@ -85,8 +85,8 @@ def test_the_authors_recipe_is_the_table_of_facts() -> None:
     assert large.optim.optimizer == "rmsprop"
     assert (large.optim.lr, large.optim.weight_decay) == (3.9e-4, 1e-5)
     assert large.optim.lr * large.optim.lr_final_factor == pytest.approx(1.6e-7)
-    assert (large.run.max_steps, large.optim.lr_decay_steps) == (62_500, 62_500)
-    assert large.run.batch_size == 64
+    assert (large.training.max_steps, large.optim.lr_decay_steps) == (62_500, 62_500)
+    assert large.training.batch_size == 64
 
 
 def test_the_seeds_means_are_its_recipes_sums() -> None:
@@ -103,6 +103,18 @@ def test_the_seeds_means_are_its_recipes_sums() -> None:
 
 def test_a_setting_of_ones_own_wins_over_recipe_and_data_set() -> None:
     config = recipe_config("seed", "cifar10", image_size=32, channels=1, epochs=3.0)
-    assert (config.data.image_size, config.data.channels, config.run.epochs) == (32, 1, 3.0)
+    assert (config.data.image_size, config.data.channels, config.training.epochs) == (32, 1, 3.0)
     assert config.data.flip, "the data set's own default"
     assert config.objective.gamma == 30 / 4096, "the recipe's value at this size"
+
+
+def test_a_config_of_the_groups_before_is_read() -> None:
+    """Files of version 1 have one group `run` for what are now four."""
+    config = tiny_config().replace(max_steps=7, precision="bf16", eval_samples=9, keep_last=3)
+    values = config.to_dict()
+    names = ("training", "compute", "output", "evaluation")
+    values["run"] = {key: value for name in names for key, value in values.pop(name).items()}
+    assert Config.from_dict(values) == config
+    values["run"]["speed"] = 1
+    with pytest.raises(UserError, match=r"unknown setting run\.speed"):
+        Config.from_dict(values)

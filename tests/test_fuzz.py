@@ -61,7 +61,7 @@ def mappings(draw: st.DrawFn) -> dict[str, Any]:
     """The default config with a few of its places, at any depth, taken by anything."""
     config: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in PLAIN.items()}
     for _ in range(draw(st.integers(1, 3))):
-        group = draw(st.sampled_from([*PLAIN, "run", "data", "network"]))
+        group = draw(st.sampled_from([*PLAIN, "run", "training", "data", "network"]))
         if isinstance(config.get(group), dict) and draw(st.booleans()):
             config[group][draw(st.sampled_from([*PLAIN[group], "surprise"]))] = draw(VALUES)
         else:

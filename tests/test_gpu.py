@@ -35,7 +35,7 @@ def _precision_of_its_own() -> None:
 
 def learner(recipe: Any = "default", **settings: Any) -> Learner:
     config = recipe_config(recipe, image_size=32, channels=1, **settings)
-    return Learner(config, build_accelerator(config.run.precision))
+    return Learner(config, build_accelerator(config.compute.precision))
 
 
 def batches(of: Learner, steps: int) -> list[tuple[Tensor, Noise]]:

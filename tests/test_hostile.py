@@ -237,7 +237,7 @@ KINDS = [
     config("null", "data.image_size", {"data": {"image_size": None}}),
     config("text for a number", "optim.lr", {"optim": {"lr": "fast"}}),
     config("number for a group", "network", {"network": 3}),
-    config("list for a number", "run.batch_size", {"run": {"batch_size": [8]}}),
+    config("list for a number", "training.batch_size", {"run": {"batch_size": [8]}}),
     config("not a number", "--beta nan", '{"objective": {"beta": NaN}}'),
     config("infinity", "--lr inf", '{"optim": {"lr": Infinity}}'),
     config("infinite equilibrium", "a finite", '{"objective": {"gate_equilibrium": -Infinity}}'),

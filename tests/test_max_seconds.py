@@ -53,7 +53,7 @@ def test_a_schedule_over_a_number_of_steps_goes_with_it() -> None:
     words = ["--max-seconds", "5", "--lr-schedule", "cosine", "--lr-decay-steps", "100"]
     assert parse([*TINY_OPTIONS, *words]).settings.optim.lr_decay_steps == 100
     larsen = parse(["--recipe", "larsen2016", "--max-seconds", "5"]).settings
-    assert (larsen.run.max_steps, larsen.optim.lr_decay_steps) == (None, 62_500)
+    assert (larsen.training.max_steps, larsen.optim.lr_decay_steps) == (None, 62_500)
 
 
 def test_the_clock_counts_neither_pauses_nor_what_it_was_not_there_for(

@@ -96,7 +96,7 @@ def test_the_run_folder_holds_what_is_promised(finished: Path) -> None:
         assert min(curves.size) > 500
         assert np.array_equal(np.asarray(curves), np.asarray(expected)), "tests/test_plots.py"
     config = json.loads((folder / "config.json").read_text())
-    assert config["run"]["max_steps"] == 40
+    assert config["training"]["max_steps"] == 40
     assert config["environment"]["torch"] == torch.__version__
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [
         "manifest.json",
@@ -159,7 +159,7 @@ def test_pictures_are_drawn_with_the_averaged_weights_of_the_inference_file(
     model = vaegan.load(finished / "straight/ckpt.pt")
     # In the run's own memory layout; another one rounds a few pixels otherwise.
     model.decoder.to(memory_format=torch.channels_last)
-    grid = sample_grid(model.sample(64, model.config.run.seed))
+    grid = sample_grid(model.sample(64, model.config.training.seed))
     picture = np.asarray(Image.open(finished / "straight/samples/step-00000040.png"))
     factor = picture.shape[0] // grid.shape[1]
     assert (picture[::factor, ::factor] == grid.permute(1, 2, 0).numpy()).all()

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> None:
     """Do what the options say."""
     command = parse(arguments, quiet=os.environ.get("RANK", "0") != "0")
-    folder = _run_folder(command.settings.run.output_dir)
+    folder = _run_folder(command.settings.output.output_dir)
     if command.dry_run:
         print(describe(command.settings))
     else:
@@ -132,19 +132,19 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         raise
     settings = command.settings
     _refuse_without_effect(arguments, settings)
-    if not settings.run.output_dir:
+    if not settings.output.output_dir:
         settings = settings.replace(output_dir=_default_folder(settings))
-    folder = _run_folder(settings.run.output_dir)
+    folder = _run_folder(settings.output.output_dir)
     if auto_resume and folder.config_file.exists():
         stored, resume = folder.read_config(), True
         # What the start of the run fixed, where the command leaves it open as it did then.
-        run = settings.run
+        asked = settings.training
         if settings.data.validation_images == "auto":
             settings = settings.replace(validation_images=stored.data.validation_images)
         if not settings.optim.lr_decay_steps:
             settings = settings.replace(lr_decay_steps=stored.optim.lr_decay_steps)
-        if not run.global_batch_size and run.batch_size == stored.run.batch_size:
-            settings = settings.replace(global_batch_size=stored.run.global_batch_size)
+        if not asked.global_batch_size and asked.batch_size == stored.training.batch_size:
+            settings = settings.replace(global_batch_size=stored.training.global_batch_size)
     if stored is not None:
         _refuse_changes(stored, settings)
     return replace(command, settings=settings, resume=resume)
@@ -178,12 +178,12 @@ def start(command: Command, folder: RunFolder) -> None:
     from vaegan.run.tracking import check_tracker
     from vaegan.run.trainer import train
 
-    run = command.settings.run
-    check_tracker(run.tracker)
-    if run.eval_every:
+    settings = command.settings
+    check_tracker(settings.output.tracker)
+    if settings.evaluation.eval_every:
         from vaegan.metrics.extractors import check_extractor
 
-        check_extractor(run.eval_extractor, None, "--eval-extractor")
+        check_extractor(settings.evaluation.eval_extractor, None, "--eval-extractor")
     if not command.resume:
         folder.refuse_unless_free()
     try:
@@ -251,7 +251,7 @@ def _output_dir(arguments: Sequence[str]) -> str:
 
 def _default_folder(config: Config) -> str:
     name = f"{config.data.dataset}-{config.data.image_size}px-{config.model}-{config.recipe}"
-    return f"runs/{name}-seed{config.run.seed}"
+    return f"runs/{name}-seed{config.training.seed}"
 
 
 def _refuse_changes(stored: Config, asked: Config) -> None:

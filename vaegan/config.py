@@ -35,6 +35,11 @@ def _check(ok: bool, option: str, value: object, allowed: str) -> None:
         raise UserError(f"{option} {value} is not allowed: it must be {allowed}.")
 
 
+def _check_at_least_one(group: object, name: str) -> None:
+    value = getattr(group, name)
+    _check(value >= 1, _option(name), value, "1 or more")
+
+
 def _check_values(group: object) -> None:
     """What holds of every setting: numbers are finite, and text can name files."""
     for name, value in vars(group).items():
@@ -268,8 +273,8 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """How long, how often, where to."""
+class TrainingConfig:
+    """How many images a step has, and how long the run is."""
 
     batch_size: int = 64
     """Images per step on each process."""
@@ -287,6 +292,38 @@ class RunConfig:
     """Train for this many seconds instead, on the main process's clock: those of the steps, without
     the start and the pauses for pictures, files and evaluations. A resumed run has those left that
     it did not use. The clock is read whenever metrics are logged, and the run ends there."""
+    max_skipped_steps: int = 20
+    """Steps whose gradients are not finite change nothing; after this many in a row, the run
+    stops. It is looked at whenever metrics are logged."""
+    seed: int = 0
+    """Seed of the weights, the order of the images and the noise."""
+
+    def __post_init__(self) -> None:
+        _check_values(self)
+        for name in ("batch_size", "accumulate", "max_skipped_steps"):
+            _check_at_least_one(self, name)
+        allowed = f"at most {MOST_IMAGES:,}"
+        _check(self.batch_size <= MOST_IMAGES, "--batch-size", self.batch_size, allowed)
+        total, allowed = self.global_batch_size, f"0 for --batch-size on each, or {allowed}"
+        _check(0 <= total <= MOST_IMAGES, "--global-batch-size", total, allowed)
+        allowed = f"above 0 and at most {MOST_EPOCHS:.0f}"
+        _check(0 < self.epochs <= MOST_EPOCHS, "--epochs", self.epochs, allowed)
+        if self.max_steps is not None:
+            _check(self.max_steps >= 1, "--max-steps", self.max_steps, "1 or more")
+        if self.max_seconds is not None:
+            _check(self.max_seconds > 0, "--max-seconds", self.max_seconds, "above 0")
+            if self.max_steps is not None:
+                raise UserError(
+                    f"--max-steps {self.max_steps} and --max-seconds {self.max_seconds} are both "
+                    "given: give one of the two."
+                )
+        _check(0 <= self.seed < 2**31, "--seed", self.seed, "from 0 to 2147483647")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How a step is computed: what changes its speed and its rounding."""
+
     precision: Precision = "auto"
     """Number format of convolutions and matrix products; weights, losses and statistics stay
     float32. auto takes the bf16 or fp16 that accelerate was told, or else bf16 where the hardware
@@ -304,14 +341,18 @@ class RunConfig:
     sync_batchnorm: bool = False
     """Take batch norm's statistics over the images of all processes, on GPUs, so that many small
     parts of a batch are normalised as one."""
-    max_skipped_steps: int = 20
-    """Steps whose gradients are not finite change nothing; after this many in a row, the run
-    stops. It is looked at whenever metrics are logged."""
     profile: bool = False
     """Write a torch profiler trace of a few early steps into the run folder, and print where the
     time went."""
-    seed: int = 0
-    """Seed of the weights, the order of the images and the noise."""
+
+    def __post_init__(self) -> None:
+        _check_values(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """Where a run writes, and how often."""
+
     output_dir: str = ""
     """The run folder; the default is named after the data set, model, recipe and seed, under
     runs/."""
@@ -328,6 +369,24 @@ class RunConfig:
     are logged; the last step always has one."""
     keep_last: int = 2
     """How many of the newest checkpoints are kept."""
+
+    def __post_init__(self) -> None:
+        _check_values(self)
+        for name in ("log_every", "sample_every", "keep_last"):
+            _check_at_least_one(self, name)
+        every, minutes = self.checkpoint_every, checkpoint_minutes(self.checkpoint_every)
+        _check(
+            minutes > 0 if minutes is not None else isinstance(every, int) and every >= 1,
+            "--checkpoint-every",
+            every,
+            "a number of steps, 1 or more, or of minutes, as 10min",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How samples are measured while a run trains."""
+
     eval_every: int | Literal["auto"] = 0
     """Steps between two evaluations of the samples, the last step always having one; 0 for none;
     auto for as many as take at most 5 % of the time, looked at whenever metrics are logged (of a
@@ -341,44 +400,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _check_values(self)
-        for name in (
-            "batch_size",
-            "accumulate",
-            "max_skipped_steps",
-            "log_every",
-            "sample_every",
-            "keep_last",
-        ):
-            value = getattr(self, name)
-            _check(value >= 1, _option(name), value, "1 or more")
-        every, minutes = self.checkpoint_every, checkpoint_minutes(self.checkpoint_every)
-        _check(
-            minutes > 0 if minutes is not None else isinstance(every, int) and every >= 1,
-            "--checkpoint-every",
-            every,
-            "a number of steps, 1 or more, or of minutes, as 10min",
-        )
-        allowed = f"at most {MOST_IMAGES:,}"
-        _check(self.batch_size <= MOST_IMAGES, "--batch-size", self.batch_size, allowed)
-        total, allowed = self.global_batch_size, f"0 for --batch-size on each, or {allowed}"
-        _check(0 <= total <= MOST_IMAGES, "--global-batch-size", total, allowed)
-        allowed = f"above 0 and at most {MOST_EPOCHS:.0f}"
-        _check(0 < self.epochs <= MOST_EPOCHS, "--epochs", self.epochs, allowed)
         every = self.eval_every
         _check(every == "auto" or every >= 0, "--eval-every", every, "auto, or 0 or more")
         # Fewer have no third neighbour: vaegan.metrics.protocol.FEWEST.
         samples, allowed = self.eval_samples, f"4 or more and at most {MOST_IMAGES:,}"
         _check(4 <= samples <= MOST_IMAGES, "--eval-samples", samples, allowed)
-        if self.max_steps is not None:
-            _check(self.max_steps >= 1, "--max-steps", self.max_steps, "1 or more")
-        if self.max_seconds is not None:
-            _check(self.max_seconds > 0, "--max-seconds", self.max_seconds, "above 0")
-            if self.max_steps is not None:
-                raise UserError(
-                    f"--max-steps {self.max_steps} and --max-seconds {self.max_seconds} are both "
-                    "given: give one of the two."
-                )
-        _check(0 <= self.seed < 2**31, "--seed", self.seed, "from 0 to 2147483647")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,7 +422,10 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
         if (self.model == "vae-dis") != bool(self.objective.similarity_from):
@@ -405,7 +434,7 @@ class Config:
                 f"{self.objective.similarity_from or '(nothing)'}: vae-dis needs the ckpt.pt of a "
                 "trained gan there, and no other model takes one."
             )
-        seconds, optim = self.run.max_seconds, self.optim
+        seconds, optim = self.training.max_seconds, self.optim
         if seconds is not None and optim.lr_schedule != "constant" and not optim.lr_decay_steps:
             raise UserError(
                 f"--lr-schedule {optim.lr_schedule} falls over the whole run, and how many steps "
@@ -445,7 +474,7 @@ class Config:
     @property
     def images_per_step(self) -> int:
         """Over all processes where that was asked for or the run has begun, else on each."""
-        return self.run.global_batch_size or self.run.batch_size
+        return self.training.global_batch_size or self.training.batch_size
 
     def settled(self, *, global_batch: int, steps: int) -> "Config":
         """What a run begins with: it means the same later on other processes, or for longer."""
@@ -480,6 +509,10 @@ class Config:
 
         Raises `UserError` naming `origin` and the first setting that is unknown or not allowed.
         """
+        values = _with_todays_groups(values)
+        if isinstance(values.get("run"), Mapping):
+            left = next(iter(values["run"]))
+            raise UserError(f"{origin} has the unknown setting run.{left}: remove it.")
         unknown = [name for name in values if name not in _FIELDS["Config"]] + [
             f"{group}.{name}"
             for group in _GROUPS
@@ -497,6 +530,20 @@ class Config:
             cause = first.get("ctx", {}).get("error")
             what = str(cause) if isinstance(cause, UserError) else f"{where}: {first['msg']}"
             raise UserError(f"{origin} cannot be used: {what}") from None
+
+
+def _with_todays_groups(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`values` with the settings of the group `run`, which files of version 1 have, sorted in."""
+    old = values.get("run")
+    if not isinstance(old, Mapping):
+        return values
+    sorted_in: dict[str, Any] = {name: value for name, value in values.items() if name != "run"}
+    for name, value in old.items():
+        # An unknown one stays unknown, and is named.
+        group = GROUP_OF.get(name, "run") if isinstance(name, str) else "run"
+        if isinstance(sorted_in.setdefault(group, {}), Mapping):
+            sorted_in[group] = {**sorted_in[group], name: value}
+    return sorted_in
 
 
 def checkpoint_minutes(every: int | str) -> float | None:
@@ -519,7 +566,10 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-_GROUPS = ("data", "network", "objective", "optim", "run")
+_GROUPS = (
+    *("data", "network", "objective", "optim"),
+    *("training", "compute", "output", "evaluation"),
+)
 _FIELDS = {"Config": tuple(f.name for f in dataclasses.fields(Config))} | {
     group: tuple(f.name for f in dataclasses.fields(getattr(Config(), group))) for group in _GROUPS
 }

@@ -99,13 +99,13 @@ DEPENDENCES = (
     ),
     Dependence(
         ("project",),
-        lambda config: config.run.tracker == "wandb",
+        lambda config: config.output.tracker == "wandb",
         "with --tracker {tracker}",
         "--tracker wandb",
     ),
     Dependence(
         ("eval_samples", "eval_extractor"),
-        lambda config: bool(config.run.eval_every),
+        lambda config: bool(config.evaluation.eval_every),
         "on a run that is not evaluated",
         "--eval-every",
     ),

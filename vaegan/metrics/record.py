@@ -53,7 +53,7 @@ def evaluate_checkpoint(
             "images_seen": content["images_seen"],
             "model": config.model,
             "recipe": config.recipe,
-            "training_seed": config.run.seed,
+            "training_seed": config.training.seed,
         },
         "data": {
             "dataset": config.data.dataset,

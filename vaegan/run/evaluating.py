@@ -43,10 +43,10 @@ class PeriodicEvaluation:
     def __init__(
         self, config: Config, accelerator: Accelerator, say: Callable[[str], None]
     ) -> None:
-        run = config.run
+        asked = config.evaluation
         self.config, self.accelerator, self.say = config, accelerator, say
         with local_main_first(accelerator):  # who downloads, the others then find
-            self.extractor = load_extractor(run.eval_extractor, None, accelerator.device, say)
+            self.extractor = load_extractor(asked.eval_extractor, None, accelerator.device, say)
         self.best, self.is_best = math.inf, False
         self.record: dict[str, Any] = {}  # the last evaluation, with all that it depends on
 
@@ -58,7 +58,7 @@ class PeriodicEvaluation:
         split = data.held_out_split
         held_out = data.split(split)
         self.protocol = Protocol(
-            num_samples=self.config.run.eval_samples,
+            num_samples=self.config.evaluation.eval_samples,
             reference=split,
             num_reconstructions=0,
             cache=default_folder(),
@@ -99,10 +99,12 @@ class PeriodicEvaluation:
 
         With `auto`, every `log_every` steps the main process's clock decides.
         """
-        run = self.config.run
-        if run.eval_every != "auto":
-            return step % run.eval_every == 0
-        return step % run.log_every == 0 and main_decides(self.cost.affordable(), self.accelerator)
+        every = self.config.evaluation.eval_every
+        if every != "auto":
+            return step % every == 0
+        return step % self.config.output.log_every == 0 and main_decides(
+            self.cost.affordable(), self.accelerator
+        )
 
     def __call__(self, decoder: nn.Module, step: int) -> dict[str, float]:
         """What to log of `decoder`, which is left as it is; empty but on the main process."""
@@ -192,7 +194,7 @@ class PeriodicEvaluation:
 
     def _say_if_dear(self, step: int) -> None:
         """Say once that evaluations this often take more than 5 % of the time."""
-        every = self.config.run.eval_every
+        every = self.config.evaluation.eval_every
         if every == "auto" or self.warned:
             return
         steps = step - self.first_step
@@ -208,12 +210,12 @@ class PeriodicEvaluation:
     def _what(self) -> str:
         """What is compared with what, as the command that does the same."""
         number = "" if self.num_reference is None else f"--num-reference {self.num_reference} "
-        every = self.config.run.eval_every
+        every = self.config.evaluation.eval_every
         often = f"in {MOST_SHARE:.0%} of the time" if every == "auto" else f"every {every:,} steps"
         return (
             f"Evaluating {often} as: python evaluation/fid.py ckpt.pt --num-samples "
             f"{self.protocol.num_samples} --reference {self.protocol.reference} {number}"
-            f"--num-reconstructions 0 --extractor {self.config.run.eval_extractor}"
+            f"--num-reconstructions 0 --extractor {self.config.evaluation.eval_extractor}"
         )
 
 

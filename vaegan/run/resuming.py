@@ -63,9 +63,9 @@ def made_by(config: Config, accelerator: Accelerator, images: int) -> dict[str, 
         "device": accelerator.device.type,
         "threads": torch.get_num_threads() if cpu else None,
         "precision": str(accelerator.mixed_precision).replace("no", "fp32"),
-        "compile": config.run.compile,
-        "accumulate": config.run.accumulate,
-        "discriminator_passes": config.run.discriminator_passes,
+        "compile": config.compute.compile,
+        "accumulate": config.training.accumulate,
+        "discriminator_passes": config.compute.discriminator_passes,
         "torch": str(torch.__version__),
     }
 

@@ -4,7 +4,7 @@ import time
 
 from accelerate import Accelerator
 
-from vaegan.config import RunConfig, checkpoint_minutes
+from vaegan.config import OutputConfig, checkpoint_minutes
 from vaegan.processes import main_decides
 
 
@@ -15,13 +15,13 @@ class SaveSchedule:
     process's clock decides.
     """
 
-    def __init__(self, run: RunConfig, accelerator: Accelerator) -> None:
+    def __init__(self, output: OutputConfig, accelerator: Accelerator) -> None:
         self.every, self.log_every, self.accelerator = (
-            run.checkpoint_every,
-            run.log_every,
+            output.checkpoint_every,
+            output.log_every,
             accelerator,
         )
-        minutes = checkpoint_minutes(run.checkpoint_every)
+        minutes = checkpoint_minutes(output.checkpoint_every)
         self.seconds = None if minutes is None else 60 * minutes
         self.since = time.monotonic()
 

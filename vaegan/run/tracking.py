@@ -45,7 +45,7 @@ def check_tracker(name: str) -> None:
 
 
 def build_tracker(config: Config, folder: Path, say: Say, resumed_at: int | None = None) -> Tracker:
-    """The tracker of `config.run.tracker`; one that cannot start is replaced by none, and said.
+    """The tracker of `config.output.tracker`; one that cannot start is replaced by none, and said.
 
     A run that goes on at the step `resumed_at` goes on in its dashboard too.
     """
@@ -53,12 +53,12 @@ def build_tracker(config: Config, folder: Path, say: Say, resumed_at: int | None
         "wandb": WandbTracker,
         "tensorboard": TensorBoardTracker,
     }
-    if config.run.tracker == "none":
+    if config.output.tracker == "none":
         return NoTracker()
     try:
-        return Guarded(kinds[config.run.tracker](config, folder, say, resumed_at), say)
+        return Guarded(kinds[config.output.tracker](config, folder, say, resumed_at), say)
     except Exception as error:  # whatever is wrong with a dashboard, training goes on
-        say(f"{config.run.tracker} could not start and is left out ({_brief(error)}).")
+        say(f"{config.output.tracker} could not start and is left out ({_brief(error)}).")
         return NoTracker()
 
 
@@ -119,7 +119,7 @@ class WandbTracker:
         run_id = id_file.read_text().strip() if resumed else os.urandom(4).hex()
         self.wandb = wandb
         self.run = wandb.init(
-            project=config.run.project,
+            project=config.output.project,
             name=folder.name,
             id=run_id,
             # Offline there is nothing to resume from: equal ids are joined by `wandb sync`.

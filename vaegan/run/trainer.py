@@ -66,7 +66,7 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     Raises `UserError` for what the user can mend: data that are missing, a folder that cannot be
     written, a checkpoint that does not fit, losses that are no longer finite.
     """
-    accelerator = build_accelerator(config.run.precision)
+    accelerator = build_accelerator(config.compute.precision)
     check_compile(config, accelerator)
     check_sync_batchnorm(config, accelerator)
     main = accelerator.is_main_process
@@ -76,7 +76,7 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
             tqdm.write(text, file=sys.stderr)
 
     evaluation = None
-    if config.run.eval_every:
+    if config.evaluation.eval_every:
         from vaegan.run.evaluating import PeriodicEvaluation  # with all that only it needs
 
         evaluation = PeriodicEvaluation(config, accelerator, say)
@@ -108,7 +108,9 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
 def load_preview(config: Config, data: DataSet) -> Tensor:
     """The fixed images of the run's reconstructions, uint8 [32,C,S,S]: held out where possible."""
     held_out = data.split(data.held_out_split)
-    order = torch.randperm(len(held_out), generator=generator(config.run.seed, Purpose.PREVIEW))
+    order = torch.randperm(
+        len(held_out), generator=generator(config.training.seed, Purpose.PREVIEW)
+    )
     return torch.stack([held_out[int(i)] for i in order[:PREVIEW_RECONSTRUCTIONS]])
 
 
@@ -131,9 +133,9 @@ def total_steps(config: Config, images: int, global_batch: int) -> int:
 
     With `max_seconds` that is not known before its end, and this is more than it can have.
     """
-    if config.run.max_seconds is not None:
+    if config.training.max_seconds is not None:
         return MOST_STEPS
-    return config.run.max_steps or math.ceil(config.run.epochs * images / global_batch)
+    return config.training.max_steps or math.ceil(config.training.epochs * images / global_batch)
 
 
 def _of(reading: Reading) -> str:
@@ -150,8 +152,8 @@ def choose_partition(
     A resumed run keeps its global batch, on however many processes. Raises `UserError` where
     another one is asked for, or where there are fewer images than processes.
     """
-    run, world = config.run, accelerator.num_processes
-    asked = run.global_batch_size or run.batch_size * world
+    training, world = config.training, accelerator.num_processes
+    asked = training.global_batch_size or training.batch_size * world
     if checkpoint is not None and asked != checkpoint["global_batch"]:
         before = checkpoint["global_batch"]
         raise UserError(
@@ -164,10 +166,10 @@ def choose_partition(
             f"--global-batch-size {asked} is less than one image for each of {world} processes: "
             f"give {world} or more."
         )
-    needs_two = config.has_batch_norm() and not (run.sync_batchnorm and world > 1)
-    if needs_two and fewest_at_a_time(asked, world, run.accumulate) < 2:
+    needs_two = config.has_batch_norm() and not (config.compute.sync_batchnorm and world > 1)
+    if needs_two and fewest_at_a_time(asked, world, training.accumulate) < 2:
         raise UserError(
-            f"A step of {asked} images over {world} process(es) in {run.accumulate} "
+            f"A step of {asked} images over {world} process(es) in {training.accumulate} "
             "micro-batch(es) gives batch norm one image at a time, which has no variance: give "
             "two or more (--batch-size, --global-batch-size, --accumulate), --sync-batchnorm on "
             "several GPUs, or --norm group --discriminator-norm group."
@@ -197,7 +199,6 @@ class Trainer:
         *,
         resume: bool,
     ) -> None:
-        run = config.run
         self.folder, self.accelerator, self.preview, self.say = folder, accelerator, preview, say
         self.evaluation = evaluation
         self.main, self.device = accelerator.is_main_process, accelerator.device
@@ -214,7 +215,7 @@ class Trainer:
             self.seconds = checkpoint.get("seconds", 0.0)
             self.start = self._check_resumable(checkpoint)
         self.profiler = None
-        if run.profile and self.main:
+        if config.compute.profile and self.main:
             steps = self.stop - self.start
             self.profiler = StepProfiler(folder.root / "profile", self.device, steps, say)
         self.learner = Learner(config, accelerator)
@@ -226,15 +227,15 @@ class Trainer:
                 take_own_state(checkpoint["own"], self.learner, self.meter, accelerator)
         elif config.objective.similarity_from:
             self._take_similarity(Path(config.objective.similarity_from))
-        order = BatchOrder(len(source), partition, seed=run.seed)
+        order = BatchOrder(len(source), partition, seed=config.training.seed)
         self.loader = Loader(source, order, config.data, self.device)
         self.noise = BatchNoise(
             partition,
-            seed=run.seed,
+            seed=config.training.seed,
             latent_size=config.network.latent_size,
             device=self.device,
         )
-        self.schedule = SaveSchedule(run, accelerator)
+        self.schedule = SaveSchedule(config.output, accelerator)
         self.made_by = made_by(config, accelerator, len(source))
         self.saving: Future[None] | None = None
         if self.main:
@@ -256,7 +257,7 @@ class Trainer:
             where = f"step {self.start:,}" if checkpoint else "the beginning: it had no checkpoint"
             say(f"Resuming {folder.root} at {where}.")
         if checkpoint is not None and "made_by" in checkpoint:
-            batch_norm = config.has_batch_norm() and not config.run.sync_batchnorm
+            batch_norm = config.has_batch_norm() and not config.compute.sync_batchnorm
             if line := no_longer_exact(checkpoint["made_by"], self.made_by, batch_norm=batch_norm):
                 say(line)
 
@@ -270,7 +271,7 @@ class Trainer:
                 self.writer.close()
 
     def _fit(self) -> None:
-        run = self.config.run
+        output = self.config.output
         batches = self.loader.steps(self.start, self.stop)
         if self.start == 0:
             self._draw(0)
@@ -287,10 +288,10 @@ class Trainer:
                 if profiler is not None:
                     profiler.step()
                 bar.update(self.global_batch)
-                if step % run.log_every == 0 or step == self.stop:
+                if step % output.log_every == 0 or step == self.stop:
                     self._log(step, bar)
                 last = self._is_last(step)
-                if step % run.sample_every == 0 or last:
+                if step % output.sample_every == 0 or last:
                     with self.clock.paused():
                         self._draw(step)
                 if self.evaluation is not None and (last or self.evaluation.due(step)):
@@ -307,7 +308,7 @@ class Trainer:
         if self.start == self.stop:  # stopped in the middle of the last step's files
             self._draw(self.stop)
             if self.main:
-                self.writer.submit(self.folder.store.drop_old, self.stop, run.keep_last)
+                self.writer.submit(self.folder.store.drop_old, self.stop, output.keep_last)
             self._save_for_inference(self.stop, on_host(self.learner.inference_state()))
         self._close()
         self.say(
@@ -323,9 +324,9 @@ class Trainer:
         With `max_seconds` that is when the main process's clock has reached them as metrics are
         logged, where processes meet and the host has waited for the device in any case.
         """
-        run = self.config.run
-        if run.max_seconds is not None and step % run.log_every == 0:
-            is_over = self.clock.seconds() >= run.max_seconds
+        seconds = self.config.training.max_seconds
+        if seconds is not None and step % self.config.output.log_every == 0:
+            is_over = self.clock.seconds() >= seconds
             if main_decides(is_over, self.accelerator):
                 self.stop = step
         return step == self.stop
@@ -380,7 +381,7 @@ class Trainer:
             self.writer.submit(write_file, self.folder.best_file, INFERENCE_FORMAT, best)
 
     def _stop_if_broken(self, reading: Reading, step: int) -> None:
-        most = self.config.run.max_skipped_steps
+        most = self.config.training.max_skipped_steps
         # At the end of the run two are enough: one is normal with fp16, and what comes after more
         # is not known to be good.
         enough = 2 if step == self.stop else most
@@ -399,9 +400,9 @@ class Trainer:
             return
         averages = {name: average.module for name, average in self.learner.ema.items()}
         encoder, decoder = averages.get("encoder"), averages["decoder"]
-        z = prior_sample(PREVIEW_SAMPLES, self.config.network.latent_size, self.config.run.seed).to(
-            self.device
-        )
+        z = prior_sample(
+            PREVIEW_SAMPLES, self.config.network.latent_size, self.config.training.seed
+        ).to(self.device)
         x = to_network_range(self.preview.to(self.device))
         with torch.no_grad():
             grids = {"samples": sample_grid(decoder(z))}
@@ -440,7 +441,7 @@ class Trainer:
             **on_host(self.learner.state_dict()),
         }
         weights = {"weights": resumable["networks"], "ema": resumable["ema"]}
-        keep_last = self.config.run.keep_last
+        keep_last = self.config.output.keep_last
         self.writer.submit(
             self.folder.store.write, step, resumable, keep_last, what=_RESUMABLE_FILE
         )
@@ -497,17 +498,17 @@ class Trainer:
         load_weights(self.learner.bare.discriminator, weights, path)
 
     def _check_resumable(self, checkpoint: dict[str, Any]) -> int:
-        start, run = int(checkpoint["step"]), self.config.run
+        start, seconds = int(checkpoint["step"]), self.config.training.max_seconds
         # Where a signal came after the seconds were over, the step that ends the run is to come.
-        if run.max_seconds is not None and start % run.log_every == 0:
-            self.stop = start if self.seconds >= run.max_seconds else self.stop
+        if seconds is not None and start % self.config.output.log_every == 0:
+            self.stop = start if self.seconds >= seconds else self.stop
         ended = start == self.stop and from_main(
             self.accelerator, lambda: self.folder.inference_step() == start
         )
         if start > self.stop or ended:
             of, more = f"{start} of {self.stop} steps", "--max-steps or --epochs"
-            if run.max_seconds is not None:
-                of = f"{start} steps in {self.seconds:,.1f} of {run.max_seconds:,.1f} s"
+            if seconds is not None:
+                of = f"{start} steps in {self.seconds:,.1f} of {seconds:,.1f} s"
                 more = "--max-seconds"
             raise RunCompleteError(
                 f"The run in {self.folder.root} is complete ({of}): raise {more} to train on."
@@ -520,7 +521,9 @@ class Trainer:
         optim, before = self.config.optim, Config.from_dict(checkpoint["config"])
         if optim.lr_schedule == "constant" or optim.lr_final_factor >= WORTH_TRAINING_AT:
             return
-        if self.config.run.max_seconds is not None:  # how many steps that comes to is not known
+        if (
+            self.config.training.max_seconds is not None
+        ):  # how many steps that comes to is not known
             return
         end = optim.lr_decay_steps
         planned = total_steps(before, self.images, self.global_batch)
@@ -565,8 +568,12 @@ class Trainer:
         data, counts = self.config.data, self.learner.bare.by_name()
         parameters = ", ".join(f"{name} {count_parameters(m):,}" for name, m in counts.items())
         threads = f" with {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
-        micro = f" in {self.config.run.accumulate} micro-batches" * (self.config.run.accumulate > 1)
-        reason = reason_for_precision(self.config.run.precision, cuda=self.device.type == "cuda")
+        micro = f" in {self.config.training.accumulate} micro-batches" * (
+            self.config.training.accumulate > 1
+        )
+        reason = reason_for_precision(
+            self.config.compute.precision, cuda=self.device.type == "cuda"
+        )
         classes = f" of {len(source.class_names)} classes" if source.class_names else ""
         return (
             f"{self.config.model} on {data.dataset}: {len(source):,} images{classes}, "
@@ -575,12 +582,12 @@ class Trainer:
             f"Parameters: {parameters}.\n"
             f"{self.accelerator.num_processes} process(es) on {self.device}{threads}, precision "
             f"{self._precision()} {reason}, channels last, discriminator passes "
-            f"{self.config.run.discriminator_passes}, compile {self.config.run.compile}; "
+            f"{self.config.compute.discriminator_passes}, compile {self.config.compute.compile}; "
             f"{self._length()} of {self.global_batch} images{micro} into {self.folder.root}."
         )
 
     def _length(self) -> str:
-        seconds = self.config.run.max_seconds
+        seconds = self.config.training.max_seconds
         if seconds is None:
             return f"{self.stop:,} steps"
         return f"{max(seconds - self.seconds, 0):,.1f} s of steps"

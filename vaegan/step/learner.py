@@ -45,10 +45,10 @@ SOUND = "step/sound"
 class Learner:
     """Networks, their averages and their optimiser, placed and wrapped by `accelerator`.
 
-    The first weights follow from `config.run.seed` and are the same on every process. Raises
+    The first weights follow from `config.training.seed` and are the same on every process. Raises
     `UserError` where `--compile` cannot apply. Where processes have unequal parts of the global
-    batch, `config.run.global_batch_size` has to say how large that is. `flat` has several processes
-    average their gradients by `FlatExchange` rather than by DistributedDataParallel; by default
+    batch, `config.training.global_batch_size` has to say how large that is. `flat` has several
+    processes average their gradients by `FlatExchange` rather than by DistributedDataParallel; by default
     that is where `--compile` records the step.
     """
 
@@ -60,9 +60,9 @@ class Learner:
         check_memory(config.data, config.network, config.model)
         self.config, self.accelerator = config, accelerator
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(config.run.seed, Purpose.WEIGHTS).initial_seed())
+            torch.manual_seed(generator(config.training.seed, Purpose.WEIGHTS).initial_seed())
             bare = build_networks(config.data, config.network, config.model)
-        if config.run.sync_batchnorm:
+        if config.compute.sync_batchnorm:
             synced = {
                 name: nn.SyncBatchNorm.convert_sync_batchnorm(module)
                 for name, module in bare.trained().items()
@@ -80,7 +80,7 @@ class Learner:
             torch.zeros((), device=self.device) if self.device.type == "cuda" else 0.0
         )
         flat = accelerator.num_processes > 1 and (
-            config.run.compile != "none" if flat is None else flat
+            config.compute.compile != "none" if flat is None else flat
         )
         trained, optimizer = bare.trained(), build_optimizer(bare, config.optim)
         wrapped: dict[str, nn.Module] = {}
@@ -91,12 +91,12 @@ class Learner:
             wrapped |= zip(trained, modules, strict=True)
         for name in bare.by_name().keys() - wrapped.keys():  # precision, but no DDP
             wrapped[name] = accelerator.prepare_model(getattr(bare, name), evaluation_mode=True)
-        total = config.run.global_batch_size
+        total = config.training.global_batch_size
         self.update = UPDATES[config.model](
             replace(bare, **wrapped),
             config.objective,
-            joint=config.run.discriminator_passes == "joint",
-            accumulate=config.run.accumulate,
+            joint=config.compute.discriminator_passes == "joint",
+            accumulate=config.training.accumulate,
             images_per_process=total / accelerator.num_processes if total else None,
             scale=accelerator.scaler.scale if accelerator.scaler is not None else _unscaled,
             mean_over_ranks=self.mean_over_ranks,
@@ -104,7 +104,7 @@ class Learner:
         self.exchange = FlatExchange(self.update.parameters.values()) if flat else None
         place_learning_rates(self.optimizer)
         self.learning_rates: dict[str, float] = {}
-        self.gradients, self._advance = self._compiled(config.run.compile)
+        self.gradients, self._advance = self._compiled(config.compute.compile)
 
     def step(self, x: Tensor, noise: Noise, step: int) -> Metrics:
         """Train on `x` [B,C,S,S] in [-1, 1] as update number `step`, counted from 0.
@@ -235,7 +235,7 @@ def _unscaled(loss: Tensor) -> Tensor:
 
 def check_sync_batchnorm(config: Config, accelerator: Accelerator) -> None:
     """Raise `UserError` if `--sync-batchnorm` cannot apply to this device or these networks."""
-    if not config.run.sync_batchnorm:
+    if not config.compute.sync_batchnorm:
         return
     if accelerator.device.type != "cuda":
         raise UserError(
@@ -251,7 +251,7 @@ def check_sync_batchnorm(config: Config, accelerator: Accelerator) -> None:
 
 def check_compile(config: Config, accelerator: Accelerator) -> None:
     """Raise `UserError` if `--compile` cannot apply to this device, precision or launch."""
-    mode, cuda = config.run.compile, accelerator.device.type == "cuda"
+    mode, cuda = config.compute.compile, accelerator.device.type == "cuda"
     if mode == "none":
         return
     if mode == "graph" and not cuda:
@@ -259,16 +259,16 @@ def check_compile(config: Config, accelerator: Accelerator) -> None:
             "--compile graph records a CUDA graph, and this run is on the CPU, where there is "
             "nothing to gain: leave --compile out."
         )
-    if mode == "inductor" and config.run.sync_batchnorm and accelerator.num_processes > 1:
+    if mode == "inductor" and config.compute.sync_batchnorm and accelerator.num_processes > 1:
         raise UserError(
             "--compile inductor cannot follow batch norm over several processes, and "
             f"--sync-batchnorm asks for it over {accelerator.num_processes}: use --compile graph, "
             "or leave one of the two out."
         )
-    if mode == "inductor" and config.run.accumulate > 1:
+    if mode == "inductor" and config.training.accumulate > 1:
         raise UserError(
             "--compile inductor compiles the whole batch as one program, and --accumulate "
-            f"{config.run.accumulate} cuts it up: leave one of the two out."
+            f"{config.training.accumulate} cuts it up: leave one of the two out."
         )
     if accelerator.mixed_precision == "fp16" and (
         mode == "inductor" or config.optim.optimizer == "rmsprop"
