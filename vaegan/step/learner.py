@@ -48,8 +48,8 @@ class Learner:
     The first weights follow from `config.training.seed` and are the same on every process. Raises
     `UserError` where `--compile` cannot apply. Where processes have unequal parts of the global
     batch, `config.training.global_batch_size` has to say how large that is. `flat` has several
-    processes average their gradients by `FlatExchange` rather than by DistributedDataParallel; by default
-    that is where `--compile` records the step.
+    processes average their gradients by `FlatExchange` rather than by DistributedDataParallel; by
+    default that is where `--compile` records the step.
     """
 
     def __init__(
