@@ -30,6 +30,7 @@ import torch
 from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
+from vaegan.batch import Batch, Noise
 from vaegan.command import Parser, exit_code
 from vaegan.config import RecipeName
 from vaegan.errors import UserError
@@ -37,7 +38,6 @@ from vaegan.metrics.record import hardware
 from vaegan.processes import build_accelerator
 from vaegan.recipes import recipe_config
 from vaegan.step.learner import Learner
-from vaegan.updates.update import Noise
 
 WAYS = ("alone", "apart", "together", "words only")
 
@@ -109,7 +109,7 @@ def build_ways(learner: Learner, batch: int, size: int) -> dict[str, Callable[[]
 
     def together() -> None:
         learner.optimizer.zero_grad()
-        learner.update(x, noise)
+        learner.update(Batch(x, noise))
 
     def apart() -> None:
         with ExitStack() as stack:

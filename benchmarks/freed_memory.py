@@ -82,13 +82,13 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     """Median time of a step, fresh pages per step, and the most memory, of this process."""
     case = Case("training step", options.recipe, (options.image_size, 1), options.batch_size)
     device = torch.device("cpu")
-    learner, (x, noise) = build_learner(case, device), build_batch(case, device)
+    learner, batch = build_learner(case, device), build_batch(case, device)
     seconds, before = [], 0
     for step in range(WARMUP_STEPS + options.steps):
         if step == WARMUP_STEPS:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         began = time.perf_counter()
-        learner.step(x, noise, step)
+        learner.step(batch, step)
         seconds.append(time.perf_counter() - began)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {

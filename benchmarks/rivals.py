@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaegan.batch import Batch
 from vaegan.config import Config, ObjectiveConfig
 from vaegan.losses import fake_cost, prior_loss, real_cost, similarity_loss
 from vaegan.networks import Networks
-from vaegan.updates.update import Noise
 
 
 class ThreePasses:
@@ -29,9 +29,9 @@ class ThreePasses:
         self.networks, self.objective, self.plain = networks, objective, plain
         self.parameters = {n: list(m.parameters()) for n, m in networks.by_name().items()}
 
-    def __call__(self, x: Tensor, noise: Noise) -> None:
+    def __call__(self, batch: Batch) -> None:
         """Fill `.grad` of the three networks, whatever it held before."""
-        losses = whole_losses(self.networks, self.objective, x, noise)
+        losses = whole_losses(self.networks, self.objective, batch)
         kept: dict[str, list[Tensor | None]] = {}
         for name, loss in losses.items():
             self._forget()
@@ -51,16 +51,15 @@ class ThreePasses:
                 parameter.grad = None
 
 
-def whole_losses(
-    networks: Networks, objective: ObjectiveConfig, x: Tensor, noise: Noise
-) -> dict[str, Tensor]:
-    """Each network's loss as Algorithm 1 writes it down, nothing cut; x is [B,C,S,S]."""
+def whole_losses(networks: Networks, objective: ObjectiveConfig, batch: Batch) -> dict[str, Tensor]:
+    """Each network's loss as Algorithm 1 writes it down, nothing cut."""
+    x, noise = batch.images, batch.noise
     posterior = networks.encoder(x)
     x_rec = networks.decoder(posterior.sample(noise.eps))
     x_gen = networks.decoder(noise.z_prior)
     real, rec, gen = map(networks.discriminator, (x, x_rec, x_gen))
     prior = prior_loss(posterior.mu, posterior.logvar)
-    similarity = similarity_loss(rec.features, real.features)
+    similarity = similarity_loss(rec.features[0], real.features[0])
     gan = real_cost(real.logit) + fake_cost(rec.logit) + fake_cost(gen.logit)
     return {
         "encoder": objective.beta * prior + similarity,
@@ -98,12 +97,12 @@ class SeedSchedule:
         self._descend("discriminator", self._gan_loss(x, x_rec, x_gen))
 
         gan = self._gan_loss(x, x_rec, x_gen)
-        rec_features, real_features = discriminator(x_rec).features, discriminator(x).features
+        rec_features, real_features = (discriminator(i).features[0] for i in (x_rec, x))
         similarity = F.mse_loss(rec_features, real_features)
         self._descend("decoder", self.GAMMA * similarity - gan)
 
         posterior, x_rec = self._reconstruct(x)
-        rec_features, real_features = discriminator(x_rec).features, discriminator(x).features
+        rec_features, real_features = (discriminator(i).features[0] for i in (x_rec, x))
         similarity = F.mse_loss(rec_features, real_features)
         mu, logvar = posterior
         prior = -0.5 * (1 + logvar - mu.square() - logvar.exp()).mean()

@@ -4,14 +4,13 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate.state import AcceleratorState
-from torch import Tensor
 
 from benchmarks.machine import DTYPES
 from benchmarks.plan import Case
+from vaegan.batch import Batch, Noise
 from vaegan.networks import Networks, build_networks
 from vaegan.processes import build_accelerator
 from vaegan.step.learner import Learner
-from vaegan.updates.update import Noise
 
 
 def build_learner(case: Case, device: torch.device) -> Learner:
@@ -33,14 +32,15 @@ def build_bare(case: Case, device: torch.device) -> Networks:
     return networks
 
 
-def build_batch(case: Case, device: torch.device) -> tuple[Tensor, Noise]:
+def build_batch(case: Case, device: torch.device) -> Batch:
     """Images in [-1, 1], shaped and laid out as the case says, and an update's noise."""
     source = torch.Generator().manual_seed(0)
     x = torch.rand(case.image_shape(), generator=source) * 2 - 1
     eps, z_prior = torch.randn(
         2, case.batch, case.config().network.latent_size, generator=source
     ).to(device)
-    return x.to(device).contiguous(memory_format=memory_format(case)), Noise(eps, z_prior)
+    x = x.to(device).contiguous(memory_format=memory_format(case))
+    return Batch(x, Noise(eps, z_prior))
 
 
 def memory_format(case: Case) -> torch.memory_format:

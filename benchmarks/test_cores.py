@@ -24,8 +24,8 @@ def cases(plan: Plan) -> list[Case]:
 def test_core(timed: Timer, device: torch.device, case: Case) -> None:
     name, way = case.what.split()
     network = build_bare(case, device).by_name()[name]
-    x, noise = build_batch(case, device)
-    inputs = noise.z_prior if name == "decoder" else x
+    batch = build_batch(case, device)
+    inputs = batch.noise.z_prior if name == "decoder" else batch.images
 
     def forward() -> torch.Tensor:
         with autocast(case, device):

@@ -12,11 +12,12 @@ from PIL import Image
 
 from benchmarks.machine import Machine, timed_call
 from benchmarks.plan import Case, Plan
-from benchmarks.subjects import build_batch, build_learner
+from benchmarks.subjects import build_learner
 from benchmarks.timing import NO_WORK, RecordedClock, Timer
+from vaegan.batch import Batch, Partition
 from vaegan.data import BatchOrder, Loader, load_source
-from vaegan.data.loader import Batch, Placement
-from vaegan.partition import Partition
+from vaegan.data.placement import Placement
+from vaegan.randomness import BatchNoise
 
 PLACES: dict[str, Placement] = {
     "batches from the device": "device",
@@ -49,8 +50,11 @@ def make_batches(plan: Plan, device: torch.device, tmp_path: Path) -> MakeBatche
                 Image.fromarray(source[index][0].numpy()).save(tmp_path / f"{index:05d}.png")
             data = replace(data, dataset="folder", data_dir=str(tmp_path))
             source = load_source(data)
-        order = BatchOrder(len(source), Partition(case.batch), seed=0)
-        return Loader(source, order, data, device).steps(0, MANY)
+        partition = Partition(case.batch)
+        order = BatchOrder(len(source), partition, seed=0)
+        latent_size = case.config().network.latent_size
+        noise = BatchNoise(partition, seed=0, latent_size=latent_size, device=device)
+        return Loader(source, order, noise, data, device).steps(0, MANY)
 
     return make
 
@@ -75,14 +79,13 @@ def test_wait_of_training(
 ) -> None:
     """A round is the wait for one batch, the device idle, between two steps of training."""
     batches, learner = make_batches(case), build_learner(case, device)
-    _, noise = build_batch(case, device)
     held: list[Batch] = []
 
     def wait() -> None:
         held[:] = [next(batches)]
 
     def learn() -> None:
-        learner.step(held[0].images, noise, 0)
+        learner.step(held[0], 0)
 
     def turn() -> tuple[float, float]:
         return timed_call(wait, device), timed_call(learn, device)

@@ -22,7 +22,7 @@ from benchmarks.plan import Case, Layout, Plan, Precision
 from benchmarks.rivals import SeedSchedule, ThreePasses
 from benchmarks.subjects import autocast, build_bare, build_batch, build_learner
 from benchmarks.timing import RecordedClock, rates
-from vaegan.updates.algorithm import VAEGANUpdate
+from vaegan.updates.vaegan import VAEGANUpdate
 
 OUR_STEP, OUR_UPDATE = "step: ours", "update: ours"
 SEED, PYTHAE = "step: first seed's schedule", "step: pythae 0.1.2"
@@ -49,21 +49,21 @@ def cases(plan: Plan) -> list[Case]:
 
 def build(case: Case, device: torch.device, folder: Path) -> Callable[[], object]:
     """The call that is timed."""
-    x, noise = build_batch(case, device)
+    batch = build_batch(case, device)
     if case.what == OUR_STEP:
         learner = build_learner(case, device)
-        return lambda: learner.step(x, noise, 0)
+        return lambda: learner.step(batch, 0)
     networks, config = build_bare(case, device), case.config()
     if case.what == PYTHAE:
         from benchmarks.pythae_peer import build_pythae_step
 
-        return build_pythae_step(networks, config, x, folder)
+        return build_pythae_step(networks, config, batch.images, folder)
     if case.what == SEED:
         schedule = SeedSchedule(networks, config)
 
         def step() -> None:
             with autocast(case, device):
-                schedule.step(x)
+                schedule.step(batch.images)
 
         return step
     if case.what == OUR_UPDATE:
@@ -73,11 +73,11 @@ def build(case: Case, device: torch.device, folder: Path) -> Callable[[], object
         def update() -> None:
             for parameter in parameters:
                 parameter.grad = None
-            ours(x, noise)
+            ours(batch)
 
         return update
     passes = ThreePasses(networks, config.objective, plain=case.what == PLAIN)
-    return lambda: passes(x, noise)
+    return lambda: passes(batch)
 
 
 def why_not_run(case: Case, device: torch.device) -> str | None:

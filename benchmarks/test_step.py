@@ -24,11 +24,11 @@ def cases(plan: Plan) -> list[Case]:
 
 
 def test_training_step(timed: Timer, device: torch.device, case: Case) -> None:
-    x, noise = build_batch(case, device)
+    batch = build_batch(case, device)
     work = None
     if MODES[case.mode].get("compile"):  # a recorded step's operators cannot be watched
         eager = build_learner(replace(case, mode="eager"), device)
-        work = count_work(lambda: eager.step(x, noise, 0))
+        work = count_work(lambda: eager.step(batch, 0))
         del eager
     learner = build_learner(case, device)
-    timed(lambda: learner.step(x, noise, 0), images=case.batch, facts=case.facts(), work=work)
+    timed(lambda: learner.step(batch, 0), images=case.batch, facts=case.facts(), work=work)

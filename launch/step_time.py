@@ -7,11 +7,11 @@ from statistics import median
 import torch
 
 from benchmarks.results import read_results
+from vaegan.batch import Batch, Noise
 from vaegan.config import Config, Precision
 from vaegan.errors import UserError
 from vaegan.processes import build_accelerator
 from vaegan.step.learner import Learner
-from vaegan.updates.update import Noise
 
 WARM_UP, ROUNDS = 3, 9
 STEPS = ("training step", "step: ours")  # what benchmarks/ call the whole step of Learner
@@ -40,7 +40,7 @@ def measure(config: Config, precision: Precision) -> tuple[float, str]:
     durations = []
     for step in range(WARM_UP + ROUNDS):
         start = time.perf_counter()
-        learner.step(x, noise, step)
+        learner.step(Batch(x, noise), step)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         durations.append(time.perf_counter() - start)

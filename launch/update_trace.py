@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.counting import WorkCounter
+from vaegan.batch import Batch, Noise
 from vaegan.config import Config
-from vaegan.networks import build_networks
-from vaegan.updates.baselines import UPDATES
-from vaegan.updates.update import Noise
+from vaegan.models import MODELS, model_networks
 
 GRADIENT_BYTES = 4  # float32 in every precision: weights and their gradients are never cast
 
@@ -49,7 +48,7 @@ def trace_update(config: Config) -> UpdateTrace:
     """Run the update of `config` once on shapes alone."""
     data, network, batch = config.data, config.network, 2
     with torch.device("meta"):
-        networks = build_networks(data, network, config.model)
+        networks = model_networks(config)
         x = torch.empty(batch, data.channels, data.image_size, data.image_size)
         noise = Noise(*torch.empty(2, batch, network.latent_size))
     small = 0
@@ -72,7 +71,7 @@ def trace_update(config: Config) -> UpdateTrace:
 
         return hook
 
-    update = UPDATES[config.model](
+    update = MODELS[config.model].update(
         networks,
         config.objective,
         joint=config.compute.discriminator_passes == "joint",
@@ -82,7 +81,7 @@ def trace_update(config: Config) -> UpdateTrace:
         for parameter in parameters:
             parameter.register_post_accumulate_grad_hook(note(name))
     with WorkCounter() as counter:
-        update(x, noise)
+        update(Batch(x, noise))
     if config.objective.gate and config.model in ("vaegan", "gan"):
         small += 1
     return UpdateTrace(

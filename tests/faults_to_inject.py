@@ -97,10 +97,10 @@ def fill_disk(file: Path, leave: int = 0) -> None:
 def _at_step(step: int, hook: Hook) -> None:
     real = Learner.step
 
-    def at_step(self: Learner, x: Any, noise: Any, number: int) -> Any:
+    def at_step(self: Learner, batch: Any, number: int) -> Any:
         if number == step:
             hook("step")
-        return real(self, x, noise, number)
+        return real(self, batch, number)
 
     Learner.step = at_step  # type: ignore[method-assign, assignment]
 

@@ -22,11 +22,11 @@ from benchmarks.roofline import spread
 from benchmarks.timing import RecordedClock
 from tests.commands import ROOT, run_command
 from tests.tiny import tiny_config
+from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.networks import Discriminator, Networks, build_networks
 from vaegan.recipes import recipe_config
-from vaegan.updates.algorithm import VAEGANUpdate
-from vaegan.updates.update import Noise
+from vaegan.updates.vaegan import VAEGANUpdate
 
 BATCH = 2
 
@@ -99,9 +99,11 @@ def test_counted_work_is_that_of_the_table(
             networks, x, noise = inputs(config)
             objective = config.objective
             call = {
-                "ours": lambda: VAEGANUpdate(networks, objective)(x, noise),
-                "restricted": lambda: ThreePasses(networks, objective, plain=False)(x, noise),
-                "plain": lambda: ThreePasses(networks, objective, plain=True)(x, noise),
+                "ours": lambda: VAEGANUpdate(networks, objective)(Batch(x, noise)),
+                "restricted": lambda: ThreePasses(networks, objective, plain=False)(
+                    Batch(x, noise)
+                ),
+                "plain": lambda: ThreePasses(networks, objective, plain=True)(Batch(x, noise)),
                 "seed": lambda: SeedSchedule(networks, config).step(x),
             }[rival]
             work = count_work(call)
@@ -129,7 +131,7 @@ def test_update_computes_no_more_than_three_owned_gradients_need(
         assert isinstance(discriminator, Discriminator)
         stages = discriminator.stages[: discriminator.similarity_layer]
         s_l = count_work(lambda: nn.Sequential(discriminator.stem, *stages)(x)).flop
-        found = count_work(lambda: VAEGANUpdate(networks, config.objective)(x, noise)).flop
+        found = count_work(lambda: VAEGANUpdate(networks, config.objective)(Batch(x, noise))).flop
     least = 3 * e + 7 * d + 9 * s + s_l
     assert found <= 1.02 * least + extra * s
     assert found >= 0.98 * least + extra * s
@@ -140,8 +142,8 @@ def test_three_passes_have_the_gradients_of_our_update(float64: None, plain: boo
     config = seed_objective()
     networks, x, noise = inputs(config, batch=5)
     twin = copy.deepcopy(networks)
-    VAEGANUpdate(networks, config.objective)(x, noise)
-    ThreePasses(twin, config.objective, plain=plain)(x, noise)
+    VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    ThreePasses(twin, config.objective, plain=plain)(Batch(x, noise))
     for name, module in networks.by_name().items():
         for ours, other in zip(module.parameters(), twin.by_name()[name].parameters(), strict=True):
             torch.testing.assert_close(other.grad, ours.grad, rtol=1e-8, atol=1e-10)

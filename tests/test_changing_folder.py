@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tiny import TINY_OPTIONS
+from tests.tiny import TINY_OPTIONS, noise_for
+from vaegan.batch import Partition
 from vaegan.cli import main
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader
 from vaegan.data.folder import FolderImages, open_folder
 from vaegan.errors import UserError
-from vaegan.partition import Partition
 
 CPU = torch.device("cpu")
 DAMAGE = {
@@ -46,7 +46,9 @@ def source(folder: Path, bad_images: str) -> FolderImages:
 def streamed(images: FolderImages, workers: int) -> tuple[torch.Tensor, torch.Tensor]:
     """One epoch's brightness and labels, in the order in which they are trained on."""
     data = DataConfig(dataset="folder", placement="stream", workers=workers, image_size=16)
-    batches = list(Loader(images, BatchOrder(10, Partition(5), seed=0), data, CPU).steps(0, 2))
+    batches = list(
+        Loader(images, BatchOrder(10, Partition(5), seed=0), noise_for(5), data, CPU).steps(0, 2)
+    )
     grey = torch.cat([b.images.amax((1, 2, 3)) for b in batches]).add(1).mul(127.5).round().int()
     return grey // 20, torch.cat([b.labels for b in batches if b.labels is not None])
 
@@ -75,7 +77,7 @@ def test_loaded_into_memory_or_streamed_the_same_images_are_taken(folder: Path) 
     resident, stream = source(folder, "skip"), source(folder, "skip")
     DAMAGE["garbage"](folder / "a/4.png")
     data = DataConfig(dataset="folder", placement="device", image_size=16)
-    loader = Loader(resident, BatchOrder(10, Partition(5), seed=0), data, CPU)
+    loader = Loader(resident, BatchOrder(10, Partition(5), seed=0), noise_for(5), data, CPU)
     batches = list(loader.steps(0, 2))
     grey = torch.cat([b.images.amax((1, 2, 3)) for b in batches]).add(1).mul(127.5).round().int()
     labels = torch.cat([b.labels for b in batches if b.labels is not None])
@@ -91,7 +93,11 @@ def test_a_refused_image_is_named_by_its_reader_not_by_a_traceback(
     DAMAGE["shrunk"](folder / "b/7.png")
     data = DataConfig(dataset="folder", placement=placement, workers=0, image_size=16)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=re.escape("b/7.png cannot be read")) as caught:
-        list(Loader(images, BatchOrder(10, Partition(5), seed=0), data, CPU).steps(0, 2))
+        list(
+            Loader(images, BatchOrder(10, Partition(5), seed=0), noise_for(5), data, CPU).steps(
+                0, 2
+            )
+        )
     assert "damaged" in str(caught.value)
     assert "--bad-images skip" in str(caught.value)
 

@@ -19,7 +19,7 @@ from evaluation.comparison_report import effort_line
 from tests.commands import ROOT, run_command
 from tests.here import started, train_here
 from tests.tiny import TINY, TINY_OPTIONS, tiny_config
-from vaegan.networks import build_networks
+from vaegan.models import model_networks
 from vaegan.run.pictures import sample_grid
 
 MODELS = ("vae", "vae-dis", "gan", "vaegan")
@@ -319,7 +319,7 @@ def test_what_cannot_be_compared_is_said_in_one_sentence_before_any_work(
     content["config"]["data"]["dataset"] = "fashion-mnist"
     torch.save(content, "fashion.pt")
     config = tiny_config(model="vae", image_size=24)
-    networks = build_networks(config.data, config.network, "vae").by_name()
+    networks = model_networks(config.replace(model="vae")).by_name()
     weights = {name: network.state_dict() for name, network in networks.items()}
     torch.save(
         {**content, "config": config.to_dict(), "weights": weights, "ema": weights}, "large.pt"

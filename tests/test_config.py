@@ -118,3 +118,12 @@ def test_a_config_of_the_groups_before_is_read() -> None:
     values["run"]["speed"] = 1
     with pytest.raises(UserError, match=r"unknown setting run\.speed"):
         Config.from_dict(values)
+
+
+def test_a_setting_that_is_gone_is_left_out_where_it_changed_nothing() -> None:
+    values = tiny_config().to_dict()
+    values["objective"]["similarity_shift"] = 3
+    assert Config.from_dict(values) == tiny_config()
+    values["model"] = "vae-dis"
+    with pytest.raises(UserError, match="--similarity-shift 3, which is no longer there"):
+        Config.from_dict(values)

@@ -74,8 +74,8 @@ def processes(world: int) -> list[str]:
 
 def train_in_float64(folder: Path) -> None:
     """Train each case as one of however many processes; save gradients and weights by rank."""
+    from vaegan.batch import Partition
     from vaegan.data import BatchOrder, Loader, load_source
-    from vaegan.partition import Partition
     from vaegan.processes import build_accelerator
     from vaegan.randomness import BatchNoise
     from vaegan.step.learner import Learner
@@ -95,14 +95,14 @@ def train_in_float64(folder: Path) -> None:
         noise = BatchNoise(
             partition, seed=0, latent_size=config.network.latent_size, device=learner.device
         )
-        loader = Loader(source, order, config.data, learner.device)
+        loader = Loader(source, order, noise, config.data, learner.device)
         metrics: dict[str, torch.Tensor] = {}
         sent: list[int] = []
         steps = {"batch norm": STEPS_WITH_BATCH_NORM, "batch norm, three steps": 3}.get(case, STEPS)
         for step, data in enumerate(loader.steps(0, steps)):
             counting = step == steps - 1
             with sent_in(sent) if counting else nullcontext():
-                metrics = learner.step(data.images.double(), noise(step), step)
+                metrics = learner.step(data.double(), step)
         parameters = [p for m in learner.bare.by_name().values() for p in m.parameters()]
         pieces: dict[str, list[torch.Tensor]] = {
             "gradients": [p.grad for p in parameters if p.grad is not None],

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from tests.commands import Command
 from tests.tiny import TINY_OPTIONS, tiny_config
+from vaegan.batch import Batch, Partition
 from vaegan.cli import parse
 from vaegan.config import SETTINGS, Config
 from vaegan.effects import DEPENDENCES
 from vaegan.errors import UserError
-from vaegan.partition import Partition
 from vaegan.randomness import BatchNoise
 from vaegan.step.learner import Learner, check_sync_batchnorm
 
@@ -170,7 +170,7 @@ def _weights_after_three_steps(config: Config) -> list[Tensor]:
     noise = BatchNoise(Partition(8), seed=0, latent_size=6, device=torch.device("cpu"))
     learner = Learner(config, Accelerator(cpu=True))
     for step in range(3):
-        learner.step(x, noise(step), step)
+        learner.step(Batch(x, noise(step)), step)
     return [v for m in learner.bare.by_name().values() for v in m.state_dict().values()]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny import TINY_OPTIONS
 from vaegan.cli import main
-from vaegan.updates.update import Update
+from vaegan.updates.base import Update
 
 
 def test_a_full_memory_names_the_settings_to_change(

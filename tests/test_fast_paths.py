@@ -11,17 +11,16 @@ from torch import Tensor, nn
 from tests.accelerators import forget_accelerators
 from tests.test_update import reference_gradients
 from tests.tiny import tiny_config
+from vaegan.batch import Batch, Noise, Partition
 from vaegan.config import Config, Precision
 from vaegan.data import BatchOrder, Loader, load_source
 from vaegan.networks import Networks, build_networks
-from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
 from vaegan.step.compiled import CompiledUpdate
 from vaegan.step.learner import Learner
-from vaegan.updates.algorithm import VAEGANUpdate
-from vaegan.updates.update import Noise
+from vaegan.updates.vaegan import VAEGANUpdate
 
 CPU = torch.device("cpu")
 BATCH = 32
@@ -36,7 +35,7 @@ def precision_of_its_own() -> Iterator[None]:
     forget_accelerators()
 
 
-def digits(config: Config, steps: int) -> list[tuple[Tensor, Noise]]:
+def digits(config: Config, steps: int) -> list[Batch]:
     """The first batches of a run on real digits, with their noise."""
     source = load_source(config.data)
     order = BatchOrder(len(source), Partition(BATCH), seed=0)
@@ -46,8 +45,7 @@ def digits(config: Config, steps: int) -> list[tuple[Tensor, Noise]]:
         latent_size=config.network.latent_size,
         device=CPU,
     )
-    batches = Loader(source, order, config.data, CPU).steps(0, steps)
-    return [(batch.images, noise(step)) for step, batch in enumerate(batches)]
+    return list(Loader(source, order, noise, config.data, CPU).steps(0, steps))
 
 
 def smooth(module: nn.Module) -> None:
@@ -66,8 +64,9 @@ def gradient_of(module: nn.Module) -> Tensor:
     return torch.cat([g.flatten() for g in gradients if g is not None])
 
 
-def gradient_errors(found: Networks, config: Config, x: Tensor, noise: Noise) -> dict[str, float]:
+def gradient_errors(found: Networks, config: Config, batch: Batch) -> dict[str, float]:
     """|found - reference| / |reference| of each network's whole gradient, in float64."""
+    batch = batch.double()
     torch.set_default_dtype(torch.float64)
     try:
         exact = build_networks(config.data, config.network)
@@ -75,7 +74,7 @@ def gradient_errors(found: Networks, config: Config, x: Tensor, noise: Noise) ->
             module.load_state_dict(found.by_name()[name].state_dict())
             smooth(module.double())
         expected = reference_gradients(
-            exact, config, x.double(), Noise(*(n.double() for n in noise)), config.objective.gamma
+            exact, config, batch.images, batch.noise, config.objective.gamma
         )
     finally:
         torch.set_default_dtype(torch.float32)
@@ -114,11 +113,11 @@ def test_gradients_equal_the_float64_reference(
 ) -> None:
     config = recipe_config(recipe, **NARROW, **FIXED, discriminator_passes=passes)
     learner = Learner(config, build_accelerator(precision, cpu=True))
-    ((x, noise),) = digits(config, 1)
+    (batch,) = digits(config, 1)
     for module in learner.bare.by_name().values():
         smooth(module)
-    learner.update(x, noise)  # the wrapped networks, in this precision
-    errors = gradient_errors(learner.bare, config, x, noise)
+    learner.update(batch)  # the wrapped networks, in this precision
+    errors = gradient_errors(learner.bare, config, batch)
     assert max(errors.values()) < tolerance, errors
     if precision == "bf16":
         assert min(errors.values()) > 1e-4, "nothing was computed in bf16"
@@ -132,8 +131,8 @@ def test_a_bf16_runs_losses_follow_those_of_fp32(precision_of_its_own: None) -> 
         forget_accelerators()
         learner = Learner(config, build_accelerator(precision, cpu=True))
         rows = [
-            {k: float(v) for k, v in learner.step(x, noise, step).items()}
-            for step, (x, noise) in enumerate(digits(config, 60))
+            {k: float(v) for k, v in learner.step(batch, step).items()}
+            for step, batch in enumerate(digits(config, 60))
         ]
         means[precision] = {k: sum(r[k] for r in rows[-20:]) / 20 for k in rows[0]}
     for name in ("loss/prior", "loss/similarity", "loss/gan", "loss/pixel_mse"):
@@ -156,7 +155,7 @@ def test_one_joint_discriminator_pass_is_the_separate_ones(
         networks = build_networks(config.data, config.network)
         for name, module in networks.by_name().items():
             module.load_state_dict(state.by_name()[name].state_dict())
-        metrics = VAEGANUpdate(networks, config.objective, joint=joint)(x, noise)
+        metrics = VAEGANUpdate(networks, config.objective, joint=joint)(Batch(x, noise))
         modules = networks.by_name().values()
         gradients = [p.grad for m in modules for p in m.parameters() if p.grad is not None]
         results.append([*gradients, *(b for m in modules for b in m.buffers()), *metrics.values()])
@@ -174,11 +173,11 @@ def test_the_compiled_update_is_the_eager_one() -> None:
     for learner in (compiled, eager):
         for module in learner.bare.by_name().values():
             smooth(module)
-    for x, noise in digits(config, 2):
+    for batch in digits(config, 2):
         results = []
         for learner in (compiled, eager):
             learner.optimizer.zero_grad()
-            metrics = learner.gradients(x, noise)
+            metrics = learner.gradients(batch)
             results.append((metrics, learner.bare.by_name()))
         (found, networks), (expected, references) = results
         assert found.keys() == expected.keys()
@@ -210,15 +209,13 @@ class TestLossScale:
     def test_scaled_steps_are_the_plain_ones(self, scaled: Accelerator, gate: bool) -> None:
         config = tiny_config(gate=gate, gate_margin=0.005, clip_grad_norm=0.5)
         learner = Learner(config, scaled)
-        batches = [
-            (x.double(), Noise(*(n.double() for n in noise))) for x, noise in digits(config, 4)
-        ]
-        metrics = [learner.step(x, noise, step) for step, (x, noise) in enumerate(batches)]
+        batches = [batch.double() for batch in digits(config, 4)]
+        metrics = [learner.step(batch, step) for step, batch in enumerate(batches)]
         assert scaled.scaler.get_scale() == 2.0**12
         scaled.scaler = None
         plain = Learner(config, scaled)
-        for step, (x, noise) in enumerate(batches):
-            expected = plain.step(x, noise, step)
+        for step, batch in enumerate(batches):
+            expected = plain.step(batch, step)
             for name in expected:
                 torch.testing.assert_close(metrics[step][name], expected[name], msg=name)
         for one, other in zip(
@@ -234,18 +231,16 @@ class TestLossScale:
     ) -> None:
         config = tiny_config(gate=gate, gate_margin=10.0)
         learner = Learner(config, scaled)
-        (first, second) = [
-            (x.double(), Noise(*(n.double() for n in noise))) for x, noise in digits(config, 2)
-        ]
-        learner.step(*first, 0)
+        first, second = (batch.double() for batch in digits(config, 2))
+        learner.step(first, 0)
         before = {k: v.clone() for k, v in _weights(learner).items()}
         broken = next(learner.bare.by_name()[network].parameters())
         handle = broken.register_hook(lambda gradient: gradient * float("inf"))
-        learner.step(*second, 1)
+        learner.step(second, 1)
         handle.remove()
         assert all(torch.equal(before[k], v) for k, v in _weights(learner).items())
         assert scaled.scaler.get_scale() == 2.0**11
-        learner.step(*second, 2)
+        learner.step(second, 2)
         moved = {
             k.split(".")[0] for k, v in _weights(learner).items() if not torch.equal(before[k], v)
         }
@@ -273,7 +268,7 @@ def test_the_steps_before_a_graph_is_recorded_share_one_stream(
     monkeypatch.setattr(torch.cuda, "Stream", streams)
     monkeypatch.setattr(torch.cuda, "current_stream", MagicMock())
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
-    step = GraphedStep(lambda x, _: {"loss": x.sum()})
+    step = GraphedStep(lambda batch: {"loss": batch.images.sum()})
     for _ in range(GraphedStep.EAGER_STEPS):
-        step(torch.ones(2), Noise(torch.ones(2, 1), torch.ones(2, 1)))
+        step(Batch(torch.ones(2), Noise(torch.ones(2, 1), torch.ones(2, 1))))
     assert streams.call_count == 1

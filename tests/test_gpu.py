@@ -6,20 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.accelerators import forget_accelerators
 from tests.commands import ROOT, Command
 from tests.test_distributed import processes
 from tests.tiny import TINY_OPTIONS
-from vaegan.partition import Partition
+from vaegan.batch import Batch, Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
 from vaegan.step.exchange import FlatExchange, mean_over_ranks
 from vaegan.step.graphs import GraphedStep
 from vaegan.step.learner import Learner
-from vaegan.updates.update import Noise
 
 pytestmark = [
     pytest.mark.gpu,
@@ -38,7 +36,7 @@ def learner(recipe: Any = "default", **settings: Any) -> Learner:
     return Learner(config, build_accelerator(config.compute.precision))
 
 
-def batches(of: Learner, steps: int) -> list[tuple[Tensor, Noise]]:
+def batches(of: Learner, steps: int) -> list[Batch]:
     noise = BatchNoise(
         Partition(BATCH),
         seed=0,
@@ -46,7 +44,7 @@ def batches(of: Learner, steps: int) -> list[tuple[Tensor, Noise]]:
         device=of.device,
     )
     x = torch.rand(steps, BATCH, 1, 32, 32, device=of.device) * 2 - 1
-    return [(x[step], noise(step)) for step in range(steps)]
+    return [Batch(x[step], noise(step)) for step in range(steps)]
 
 
 @pytest.mark.parametrize("compile_", ["none", "graph"])
@@ -57,11 +55,11 @@ def test_a_step_never_makes_the_host_wait(recipe: str, precision: str, compile_:
     if recipe != "default" and precision == "fp16":
         pytest.skip("torch's loss scale is read on the host for RMSProp")
     trained = learner(recipe, precision=precision, compile=compile_)
-    for step, (x, noise) in enumerate(batches(trained, 8)):
+    for step, batch in enumerate(batches(trained, 8)):
         if step == 5:
             torch.cuda.set_sync_debug_mode("error")
         try:
-            metrics = trained.step(x, noise, step)
+            metrics = trained.step(batch, step)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert all(torch.isfinite(value) for name, value in metrics.items() if "norm" not in name)
@@ -78,8 +76,8 @@ def test_recorded_steps_are_the_eager_ones(compile_: str, precision: str, tolera
         torch.manual_seed(0)
         rows.append(
             [
-                {name: float(value) for name, value in trained.step(x, noise, step).items()}
-                for step, (x, noise) in enumerate(batches(trained, 12))
+                {name: float(value) for name, value in trained.step(batch, step).items()}
+                for step, batch in enumerate(batches(trained, 12))
             ]
         )
     for eager, recorded in zip(*rows, strict=True):
@@ -90,12 +88,12 @@ def test_recorded_steps_are_the_eager_ones(compile_: str, precision: str, tolera
 def test_a_graphed_run_goes_on_from_an_eager_ones_state() -> None:
     eager = learner(precision="fp32")
     data = batches(eager, 10)
-    for step, (x, noise) in enumerate(data[:5]):
-        eager.step(x, noise, step)
+    for step, batch in enumerate(data[:5]):
+        eager.step(batch, step)
     graphed = learner(precision="fp32", compile="graph")
     graphed.load_state_dict(eager.state_dict())
-    for step, (x, noise) in enumerate(data[5:], 5):
-        expected, found = eager.step(x, noise, step), graphed.step(x, noise, step)
+    for step, batch in enumerate(data[5:], 5):
+        expected, found = eager.step(batch, step), graphed.step(batch, step)
         torch.testing.assert_close(
             found["loss/pixel_mse"], expected["loss/pixel_mse"], rtol=2e-3, atol=1e-4
         )
@@ -134,8 +132,8 @@ def test_a_graph_holds_the_exchange_and_lets_its_process_group_go(tmp_path: Path
     meeting = f"file://{tmp_path}/meeting"
     torch.distributed.init_process_group("nccl", init_method=meeting, rank=0, world_size=1)
     try:
-        for step, (x, noise) in enumerate(batches(eager, 8)):
-            expected, found = eager.step(x, noise, step), graphed.step(x, noise, step)
+        for step, batch in enumerate(batches(eager, 8)):
+            expected, found = eager.step(batch, step), graphed.step(batch, step)
             torch.testing.assert_close(
                 found["grad_norm/decoder"], expected["grad_norm/decoder"], rtol=5e-3, atol=1e-4
             )

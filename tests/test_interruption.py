@@ -18,10 +18,11 @@ from torch import Tensor
 from tests.commands import ROOT, run_command
 from tests.test_distributed import processes
 from tests.tiny import TINY_OPTIONS
+from vaegan.batch import Batch
 from vaegan.cli import main
 from vaegan.run import trainer
 from vaegan.run.interruption import MARGIN, Interruption
-from vaegan.updates.update import Noise, Update
+from vaegan.updates.base import AnyUpdate, Update
 
 RUN = [*TINY_OPTIONS, "--output-dir", "out", "--max-steps", "9", "--checkpoint-every", "100"]
 
@@ -30,10 +31,10 @@ def signal_in_step(number: signal.Signals, step: int) -> None:
     """Send this process a signal in the middle of a step, counted from 1."""
     own, steps = Update.__call__, iter(range(1, 1000))
 
-    def update(self: Update[Any], x: Tensor, noise: Noise) -> Any:
+    def update(self: AnyUpdate, batch: Batch) -> Any:
         if next(steps) == step:
             os.kill(os.getpid(), number)
-        return own(self, x, noise)
+        return own(self, batch)
 
     Update.__call__ = update  # type: ignore[method-assign]
 

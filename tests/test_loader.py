@@ -5,10 +5,11 @@ from collections import Counter
 import pytest
 import torch
 
+from tests.tiny import noise_for
+from vaegan.batch import Partition
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader, load_source
 from vaegan.data.sources import ArrayImages
-from vaegan.partition import Partition
 from vaegan.randomness import BatchNoise
 
 CPU = torch.device("cpu")
@@ -62,7 +63,7 @@ def batches(placement: str, start: int, stop: int, **data: object) -> list[torch
     pixels = torch.arange(20, dtype=torch.uint8).view(20, 1, 1, 1).expand(20, 1, 16, 16).clone()
     pixels[..., 0] = 255
     source = ArrayImages(pixels, torch.arange(20), (), size=16, channels=1)
-    loader = Loader(source, BatchOrder(20, Partition(6), seed=0), config, CPU)
+    loader = Loader(source, BatchOrder(20, Partition(6), seed=0), noise_for(6), config, CPU)
     found = []
     for batch in loader.steps(start, stop):
         assert batch.images.dtype == torch.float32
@@ -87,7 +88,9 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
 
 def test_small_sets_live_in_memory_as_bytes() -> None:
     source = load_source(DataConfig())
-    loader = Loader(source, BatchOrder(len(source), Partition(4), seed=0), DataConfig(), CPU)
+    loader = Loader(
+        source, BatchOrder(len(source), Partition(4), seed=0), noise_for(4), DataConfig(), CPU
+    )
     assert loader.placement == "device"
     assert loader.held is not None
     assert loader.held.images.dtype == torch.uint8

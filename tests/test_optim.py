@@ -7,8 +7,8 @@ import torch
 from accelerate import Accelerator
 
 from tests.tiny import tiny_config
+from vaegan.batch import Batch, Partition
 from vaegan.config import OptimConfig
-from vaegan.partition import Partition
 from vaegan.randomness import BatchNoise
 from vaegan.step.ema import EMA, newest_weight
 from vaegan.step.learner import Learner
@@ -41,9 +41,9 @@ def learner_and_inputs(**settings: object) -> tuple[Learner, torch.Tensor, Batch
 
 def test_clipping_limits_each_networks_gradient_and_is_off_by_default() -> None:
     free, x, noise = learner_and_inputs()
-    norms = free.step(x, noise(0), 0)
+    norms = free.step(Batch(x, noise(0)), 0)
     clipped, x, noise = learner_and_inputs(clip_grad_norm=1e-3)
-    reported = clipped.step(x, noise(0), 0)
+    reported = clipped.step(Batch(x, noise(0)), 0)
     for name, module in clipped.bare.by_name().items():
         gradients = [p.grad for p in module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -61,7 +61,7 @@ def test_learning_rates_are_the_networks_own() -> None:
         lr_schedule="cosine",
         lr_decay_steps=10,
     )
-    learner.step(x, noise(5), 5)
+    learner.step(Batch(x, noise(5)), 5)
     rates = learner.learning_rates
     assert rates["encoder"] == rates["decoder"] == pytest.approx(5e-4)
     assert rates["discriminator"] == pytest.approx(5e-6)
@@ -109,9 +109,9 @@ def test_sixteen_images_are_learned_by_heart() -> None:
     x = x[:16]
     learner = Learner(config, Accelerator(cpu=True))
     noise = BatchNoise(Partition(16), seed=0, latent_size=16, device=torch.device("cpu"))
-    before = float(learner.step(x, noise(0), 0)["loss/pixel_mse"])
+    before = float(learner.step(Batch(x, noise(0)), 0)["loss/pixel_mse"])
     for step in range(1, 250):
-        metrics = learner.step(x, noise(step), step)
+        metrics = learner.step(Batch(x, noise(step)), step)
     after = float(metrics["loss/pixel_mse"])
     assert after < 0.15 * before, (before, after)
     with torch.no_grad():

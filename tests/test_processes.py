@@ -11,9 +11,9 @@ from tests.commands import ROOT, Command
 from tests.test_distributed import processes as processes_of
 from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan import processes
+from vaegan.batch import Partition
 from vaegan.cli import main
 from vaegan.errors import UserError
-from vaegan.partition import Partition
 from vaegan.processes import bf16_instructions, choose_precision, reason_for_precision
 from vaegan.run.trainer import fewest_at_a_time
 from vaegan.step.learner import check_compile

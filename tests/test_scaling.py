@@ -135,9 +135,9 @@ def test_the_trace_has_each_network_end_its_backward_pass_where_algorithm_1_does
 def test_averages_of_a_few_numbers_are_counted_as_the_learner_makes_them(
     settings: dict[str, object], small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from vaegan.batch import Batch, Noise
     from vaegan.processes import build_accelerator
     from vaegan.step.learner import Learner
-    from vaegan.updates.update import Noise
 
     config = tiny_config(**settings)
     calls: list[int] = []
@@ -148,7 +148,7 @@ def test_averages_of_a_few_numbers_are_counted_as_the_learner_makes_them(
 
     monkeypatch.setattr(Learner, "mean_over_ranks", counted)
     learner = Learner(config, build_accelerator("fp32", cpu=True))
-    learner.step(torch.rand(4, 1, 16, 16), Noise(*torch.randn(2, 4, 6)), 0)
+    learner.step(Batch(torch.rand(4, 1, 16, 16), Noise(*torch.randn(2, 4, 6))), 0)
     assert trace_update(config).small_reductions == len(calls) == small
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ import torch
 from torch import Tensor
 
 from tests.tiny import TINY_OPTIONS, tiny_config
+from vaegan.batch import Batch, Partition
 from vaegan.cli import main
-from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.run.measures import Meter
 from vaegan.step.learner import SOUND, Learner
 from vaegan.step.optim import build_optimizer, step_on_device, step_on_host
-from vaegan.updates.update import Noise, Update
+from vaegan.updates.base import AnyUpdate, Update
 
 Broken = Callable[[int], bool]
 CPU = torch.device("cpu")
@@ -57,14 +58,14 @@ def test_a_step_with_gradients_that_are_not_finite_changes_nothing(
     noise = BatchNoise(Partition(8), seed=0, latent_size=6, device=CPU)
     torch.manual_seed(0)
     images = torch.rand(8, 1, 16, 16) * 2 - 1
-    assert learner.step(images, noise(0), 0)[SOUND] == 1
+    assert learner.step(Batch(images, noise(0)), 0)[SOUND] == 1
     before = state_of(learner)
     broken = images.clone()
     broken[3, 0, 5, 5] = torch.nan  # batch norm's statistics are broken by it as well
-    assert learner.step(broken, noise(1), 1)[SOUND] == 0
+    assert learner.step(Batch(broken, noise(1)), 1)[SOUND] == 0
     for one, other in zip(before, state_of(learner), strict=True):
         assert torch.equal(one, other)
-    assert learner.step(images, noise(2), 2)[SOUND] == 1
+    assert learner.step(Batch(images, noise(2)), 2)[SOUND] == 1
     assert all(value.isfinite().all() for value in state_of(learner))
     moved = [torch.equal(a, b) for a, b in zip(before, state_of(learner), strict=True)]
     assert not all(moved)
@@ -121,8 +122,10 @@ def break_steps(monkeypatch: pytest.MonkeyPatch, broken: Broken) -> None:
     """Put a NaN into the images of the steps that `broken` names, counted from 1."""
     own, count = Update.__call__, iter(range(1, 1000))
 
-    def update(self: Update[Any], x: Tensor, noise: Noise) -> Any:
-        return own(self, x * torch.nan if broken(next(count)) else x, noise)
+    def update(self: AnyUpdate, batch: Batch) -> Any:
+        if broken(next(count)):
+            batch = replace(batch, images=batch.images * torch.nan)
+        return own(self, batch)
 
     monkeypatch.setattr(Update, "__call__", update)
 
@@ -184,10 +187,10 @@ def test_a_signal_at_a_skipped_step_saves_too(
     break_steps(monkeypatch, lambda step: step == 5)
     broken, steps = Update.__call__, iter(range(1, 1000))
 
-    def update(self: Update[Any], x: Tensor, noise: Noise) -> Any:
+    def update(self: AnyUpdate, batch: Batch) -> Any:
         if next(steps) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return broken(self, x, noise)
+        return broken(self, batch)
 
     monkeypatch.setattr(Update, "__call__", update)
     assert main([*RUN, "--max-steps", "20"]) == 75

@@ -8,7 +8,8 @@ from torch import nn
 
 from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan.cli import main
-from vaegan.networks import _in_parts, build_networks
+from vaegan.networks import build_networks
+from vaegan.networks.base import in_parts
 
 
 @pytest.mark.parametrize(
@@ -47,5 +48,5 @@ def test_the_same_weights_fit_and_a_joint_pass_still_sees_each_kind_apart() -> N
             return h
 
     seen: list[int] = []
-    _in_parts(Halves(3), torch.rand(4, 3, 2, 2), 2)
+    in_parts(Halves(3), torch.rand(4, 3, 2, 2), 2)
     assert seen == [2, 2]

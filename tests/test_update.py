@@ -14,12 +14,12 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from tests.tiny import tiny_config
+from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.networks import Networks, build_networks
 from vaegan.step.optim import build_optimizer, equilibrium_gate, gated_step
-from vaegan.updates.algorithm import VAEGANUpdate
 from vaegan.updates.balance import GradientBalance
-from vaegan.updates.update import Noise
+from vaegan.updates.vaegan import VAEGANUpdate
 
 BATCH = 5
 
@@ -33,7 +33,7 @@ def reference_gradients(
     mu, logvar = encoder(x)
     x_rec = decoder(mu + (logvar / 2).exp() * noise.eps)
     x_gen = decoder(noise.z_prior)
-    (f_real, real), (f_rec, rec), (_, gen) = map(discriminator, (x, x_rec, x_gen))
+    ((f_real,), real), ((f_rec,), rec), (_, gen) = map(discriminator, (x, x_rec, x_gen))
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
 
@@ -83,7 +83,7 @@ def inputs(config: Config, seed: int = 1) -> tuple[Networks, Tensor, Noise]:
 def assert_each_gradient_is_its_own_losses(config: Config) -> None:
     networks, x, noise = inputs(config)
     expected = reference_gradients(networks, config, x, noise, config.objective.gamma)
-    VAEGANUpdate(networks, config.objective)(x, noise)
+    VAEGANUpdate(networks, config.objective)(Batch(x, noise))
     for name, module in networks.by_name().items():
         found = [p.grad for p in module.parameters()]
         assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(
         gamma_mode="balanced", gamma=2.0, likelihood=likelihood, pixel_weight=pixel_weight
     )
     networks, x, noise = inputs(config)
-    metrics = VAEGANUpdate(networks, config.objective)(x, noise)
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
     # The first update's average is its own ratio: gamma |dL_llike| = 2 |dL_GAN| at x_rec.
     torch.testing.assert_close(metrics["balance/grad_ratio"], torch.tensor(2.0), rtol=1e-5, atol=0)
     gamma = float(metrics["balance/gamma"])
@@ -179,7 +179,7 @@ def test_the_same_noise_gives_the_same_update_and_other_noise_another(float64: N
 
     def gradient(noise: Noise) -> Tensor:
         twin = copy.deepcopy(networks)
-        VAEGANUpdate(twin, config.objective)(x, noise)
+        VAEGANUpdate(twin, config.objective)(Batch(x, noise))
         return torch.cat([p.grad.flatten() for p in twin.encoder.parameters()])  # type: ignore[union-attr]
 
     torch.testing.assert_close(gradient(noise), gradient(noise), rtol=0, atol=0)
@@ -192,11 +192,12 @@ def test_metrics_are_the_losses_of_the_definition(float64: None) -> None:
         gamma_mode="fixed", gamma=0.3, beta=2.0, likelihood="unit-variance", pixel_weight=0.5
     )
     networks, x, noise = inputs(config)
-    metrics = VAEGANUpdate(networks, config.objective)(x, noise)
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
     mu, logvar = networks.encoder(x)
     x_rec = networks.decoder(mu + (logvar / 2).exp() * noise.eps)
     x_gen = networks.decoder(noise.z_prior)
-    (f_real, real), (f_rec, rec), (_, gen) = map(networks.discriminator, (x, x_rec, x_gen))
+    seen = map(networks.discriminator, (x, x_rec, x_gen))
+    ((f_real,), real), ((f_rec,), rec), (_, gen) = seen
     expected = {
         "loss/prior": kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean(),
         "loss/similarity": (f_rec - f_real).pow(2).sum(1).mean() / 2,
@@ -317,7 +318,7 @@ def test_a_gated_training_step_has_the_same_gradients(
     _, x, noise = inputs(config)
     expected = reference_gradients(copy.deepcopy(learner.bare), config, x, noise, gamma=0.3)
     before = copy.deepcopy(learner.bare)
-    metrics = learner.step(x, noise, 0)
+    metrics = learner.step(Batch(x, noise), 0)
     for name, module in learner.bare.by_name().items():
         found = [p.grad for p in module.parameters()]
         assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import torch
+
 from tests.commands import as_options
+from vaegan.batch import Partition
 from vaegan.config import Config
+from vaegan.randomness import BatchNoise
 from vaegan.recipes import recipe_config
 
 TINY: dict[str, Any] = {
@@ -25,3 +29,8 @@ TINY_OPTIONS = as_options(**TINY)
 def tiny_config(**settings: Any) -> Config:
     """The default recipe on tiny networks, with some settings changed."""
     return recipe_config("default", **{**TINY, **settings})
+
+
+def noise_for(images: int) -> BatchNoise:
+    """The noise of a step of one process with so many images."""
+    return BatchNoise(Partition(images), seed=0, latent_size=6, device=torch.device("cpu"))

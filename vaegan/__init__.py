@@ -2,13 +2,13 @@
 
 __version__ = "0.1.0"
 
+from vaegan.batch import Noise
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.model import VAEGAN, load
 from vaegan.networks import Decoder, Discriminator, Encoder, Networks, build_networks
 from vaegan.recipes import recipe_config
-from vaegan.updates.algorithm import VAEGANUpdate
-from vaegan.updates.update import Noise
+from vaegan.updates.vaegan import VAEGANUpdate
 
 __all__ = [
     "VAEGAN",

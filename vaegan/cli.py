@@ -164,10 +164,11 @@ def describe(config: Config) -> str:
     """The config as it is saved, and what the networks count."""
     import torch
 
-    from vaegan.networks import build_networks, count_parameters
+    from vaegan.models import model_networks
+    from vaegan.networks import count_parameters
 
     with torch.device("meta"):  # shapes only: no memory, no random numbers
-        networks = build_networks(config.data, config.network, config.model)
+        networks = model_networks(config)
     counts = {name: count_parameters(m) for name, m in networks.by_name().items()}
     lines = [f"{name:<14}{count:>12,} parameters" for name, count in counts.items()]
     return "\n".join([json.dumps(config.to_dict(), indent=2), *lines])

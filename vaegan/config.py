@@ -189,10 +189,6 @@ class ObjectiveConfig:
     similarity_from: str = ""
     """For --model vae-dis: the ckpt.pt of a GAN or VAE/GAN with the same discriminator, which is
     then frozen."""
-    similarity_shift: int = 0
-    """For --model vae-dis: let the frozen discriminator compare half of the images in a random
-    view, moved by up to so many pixels or at twice their size, mirrored or not, so that its blind
-    spots are never the same; 0 for all as they are, as in the paper."""
     gamma: float = 1e-2
     """Weight of the similarity loss against the GAN loss in the decoder's loss."""
     gamma_mode: Literal["fixed", "balanced"] = "fixed"
@@ -218,8 +214,6 @@ class ObjectiveConfig:
         _check_values(self)
         _check(self.beta >= 0, "--beta", self.beta, "0 or more")
         _check(self.pixel_weight >= 0, "--pixel-weight", self.pixel_weight, "0 or more")
-        shift = self.similarity_shift
-        _check(0 <= shift <= 256, "--similarity-shift", shift, "from 0 to 256 pixels")
         _check(self.gamma >= 0, "--gamma", self.gamma, "0 or more")
         _check(self.gate_margin >= 0, "--gate-margin", self.gate_margin, "0 or more")
 
@@ -509,7 +503,7 @@ class Config:
 
         Raises `UserError` naming `origin` and the first setting that is unknown or not allowed.
         """
-        values = _with_todays_groups(values)
+        values = _without_past_settings(_with_todays_groups(values), origin)
         if isinstance(values.get("run"), Mapping):
             left = next(iter(values["run"]))
             raise UserError(f"{origin} has the unknown setting run.{left}: remove it.")
@@ -544,6 +538,20 @@ def _with_todays_groups(values: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(sorted_in.setdefault(group, {}), Mapping):
             sorted_in[group] = {**sorted_in[group], name: value}
     return sorted_in
+
+
+def _without_past_settings(values: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
+    """`values` without the settings of version 1 that are gone, where they changed nothing."""
+    objective = values.get("objective")
+    if not isinstance(objective, Mapping) or "similarity_shift" not in objective:
+        return values
+    if objective["similarity_shift"] and values.get("model") == "vae-dis":
+        raise UserError(
+            f"{origin} has --similarity-shift {objective['similarity_shift']}, which is no longer "
+            "there: train that vae-dis anew."
+        )
+    left = {name: value for name, value in objective.items() if name != "similarity_shift"}
+    return {**values, "objective": left}
 
 
 def checkpoint_minutes(every: int | str) -> float | None:

@@ -41,7 +41,6 @@ DEPENDENCES = (
     ),
     Dependence(("beta", "likelihood"), _only("vaegan", "vae", "vae-dis"), _MODEL),
     Dependence(("similarity_layer", "similarity_point"), _only("vaegan", "vae-dis"), _MODEL),
-    Dependence(("similarity_shift",), _only("vae-dis"), _MODEL),
     Dependence(
         ("gate_equilibrium", "gate_margin"),
         lambda config: config.objective.gate,

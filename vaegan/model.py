@@ -9,7 +9,8 @@ from torch import Tensor
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights, read_inference_file
-from vaegan.networks import Networks, Posterior, build_networks, check_memory
+from vaegan.models import check_model_fits, model_networks
+from vaegan.networks import Networks, Posterior
 from vaegan.randomness import prior_sample
 
 
@@ -70,9 +71,9 @@ def load(
     content = read_inference_file(path)
     config = Config.from_dict(content["config"], f"the config in {path}")
     try:
-        check_memory(config.data, config.network, config.model)
+        check_model_fits(config)
         with torch.device(device):
-            networks = build_networks(config.data, config.network, config.model)
+            networks = model_networks(config)
     except (RuntimeError, TypeError, MemoryError, UserError):
         raise UserError(
             f"The config in {path} asks for networks that no memory holds: the file is damaged."

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaegan.partition import Partition
-from vaegan.updates.update import Noise
+from vaegan.batch import Noise, Partition
 
 
 class Purpose(IntEnum):

@@ -13,29 +13,22 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from vaegan.batch import Batch, Partition
 from vaegan.config import DataConfig
 from vaegan.data.images import to_network_range
 from vaegan.data.placement import Placement, choose_placement, copied_to, cost
 from vaegan.data.sources import Held, ImageSource
 from vaegan.errors import UserError
-from vaegan.partition import Partition
-from vaegan.randomness import Purpose, generator, mirror_mask
+from vaegan.randomness import BatchNoise, Purpose, generator, mirror_mask
 from vaegan.signals import end_with_the_parent, not_for_children
 
 BATCHES_AHEAD = 4  # of each worker, where images are not on the device
-
-
-class Batch(NamedTuple):
-    """images: float32 [B,C,S,S] in [-1, 1]; labels: int64 [B] where there are any."""
-
-    images: Tensor
-    labels: Tensor | None
 
 
 class BatchOrder:
@@ -80,10 +73,11 @@ class Loader:
         self,
         source: ImageSource,
         order: BatchOrder,
+        noise: BatchNoise,
         data: DataConfig,
         device: torch.device,
     ) -> None:
-        self.source, self.data, self.device = source, data, device
+        self.source, self.noise, self.data, self.device = source, noise, data, device
         self.placement = _place(source, data, device)
         self.order = order.on(device) if self.placement == "device" else order
         self.held: Held | None = None
@@ -106,7 +100,7 @@ class Loader:
                     self.order.seed, step, self.order.global_batch, self.order.part, self.device
                 )
                 x = torch.where(mirror.view(-1, 1, 1, 1), x.flip(3), x)
-            yield Batch(x, labels)
+            yield Batch(x, self.noise(step), labels)
 
     def _resident(self, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Images, order and labels are all on the device: nothing is copied."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaegan.step.learner import SOUND
-from vaegan.updates.update import Metrics
+from vaegan.updates.base import Metrics
 
 LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import vaegan
+from vaegan.batch import Partition
 from vaegan.config import MOST_STEPS, Config, DataConfig
 from vaegan.data import BatchOrder, DataSet, ImageSource, Loader
 from vaegan.data.images import to_network_range
@@ -28,7 +29,6 @@ from vaegan.files.checkpoint import (
     write_file,
 )
 from vaegan.networks import count_parameters
-from vaegan.partition import Partition
 from vaegan.processes import (
     build_accelerator,
     local_main_first,
@@ -228,13 +228,13 @@ class Trainer:
         elif config.objective.similarity_from:
             self._take_similarity(Path(config.objective.similarity_from))
         order = BatchOrder(len(source), partition, seed=config.training.seed)
-        self.loader = Loader(source, order, config.data, self.device)
-        self.noise = BatchNoise(
+        noise = BatchNoise(
             partition,
             seed=config.training.seed,
             latent_size=config.network.latent_size,
             device=self.device,
         )
+        self.loader = Loader(source, order, noise, config.data, self.device)
         self.schedule = SaveSchedule(config.output, accelerator)
         self.made_by = made_by(config, accelerator, len(source))
         self.saving: Future[None] | None = None
@@ -284,7 +284,7 @@ class Trainer:
         profiler = self.profiler
         with self._progress_bar() as bar, Interruption(self.accelerator) as interruption:
             for step, batch in enumerate(batches, self.start + 1):
-                self.meter.add(self.learner.step(batch.images, self.noise(step - 1), step - 1))
+                self.meter.add(self.learner.step(batch, step - 1))
                 if profiler is not None:
                     profiler.step()
                 bar.update(self.global_batch)
@@ -495,7 +495,7 @@ class Trainer:
                 f"--similarity-from {path} holds no discriminator: give the ckpt.pt of a gan or a "
                 "vaegan."
             )
-        load_weights(self.learner.bare.discriminator, weights, path)
+        load_weights(self.learner.bare.frozen["discriminator"], weights, path)
 
     def _check_resumable(self, checkpoint: dict[str, Any]) -> int:
         start, seconds = int(checkpoint["step"]), self.config.training.max_seconds

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from vaegan.networks import Networks
-from vaegan.updates.update import AnyUpdate, Metrics, Noise
+from vaegan.batch import Batch
+from vaegan.updates.base import AnyUpdate, Metrics
 
 
 class CompiledUpdate:
@@ -31,29 +31,30 @@ class CompiledUpdate:
         self.program: Callable[..., Any] | None = None
         self.metric_names: list[str] = []
 
-    def __call__(self, x: Tensor, noise: Noise) -> Metrics:
+    def __call__(self, batch: Batch) -> Metrics:
         parameters = [p for p in self.whole.parameters() if p.requires_grad]
-        inputs = [p.detach() for p in parameters], self.whole.others(), x, *noise
+        weights = [p.detach() for p in parameters]
+        inputs = weights, self.whole.others(), list(batch.tensors())
         if self.program is None:
-            self.program = self._compile(*inputs)
+            self.program = self._compile(batch, *inputs)
         with torch.no_grad():
             gradients, values = self.program(*inputs)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         return dict(zip(self.metric_names, values, strict=True))
 
-    def _compile(self, *inputs: Any) -> Callable[..., Any]:
+    def _compile(self, batch: Batch, *inputs: Any) -> Callable[..., Any]:
         named = self.whole.named_parameters()
         names = [name for name, parameter in named if parameter.requires_grad]
         other_names = [name for name in self.whole.state_dict() if name not in names]
 
         def flat(
-            parameters: list[Tensor], others: list[Tensor], x: Tensor, eps: Tensor, z_prior: Tensor
+            parameters: list[Tensor], others: list[Tensor], tensors: list[Tensor]
         ) -> tuple[list[Tensor], list[Tensor]]:
             weights = [p.detach().requires_grad_() for p in parameters]
             state = dict(zip(names, weights, strict=True))
             state |= dict(zip(other_names, others, strict=True))
-            metrics = functional_call(self.whole, state, (x, Noise(eps, z_prior)))
+            metrics = functional_call(self.whole, state, (batch.with_tensors(tensors),))
             self.metric_names = list(metrics)
             gradients = [w.grad for w in weights]
             assert all(g is not None for g in gradients)
@@ -70,7 +71,8 @@ class _Whole(nn.Module):
     def __init__(self, update: AnyUpdate) -> None:
         super().__init__()
         self.kind = type(update)
-        self.networks = nn.ModuleDict(vars(update.networks))
+        self.networks = update.networks
+        self.modules_by_name = nn.ModuleDict(update.networks.by_name())
         self.objective, self.joint = update.objective, update.joint
         self.images_per_process = update.images_per_process
         self.mean_over_ranks = update.mean_over_ranks
@@ -82,10 +84,9 @@ class _Whole(nn.Module):
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
         return [value for name, value in self.state_dict().items() if name not in trained]
 
-    def forward(self, x: Tensor, noise: Noise) -> Metrics:
-        networks = Networks(**dict(self.networks.items()))
+    def forward(self, batch: Batch) -> Metrics:
         update = self.kind(
-            networks,
+            self.networks.replaced(dict(self.modules_by_name.items())),
             self.objective,
             joint=self.joint,
             images_per_process=self.images_per_process,
@@ -93,4 +94,4 @@ class _Whole(nn.Module):
         )
         if update.balance is not None:
             update.balance.state = self.get_buffer("balance")
-        return update(x, noise)
+        return update(batch)

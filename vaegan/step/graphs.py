@@ -8,16 +8,16 @@ host one call. The numbers are those of the eager step: the same kernels on the 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
+from vaegan.batch import Batch
 from vaegan.errors import UserError
-from vaegan.updates.update import Metrics, Noise
+from vaegan.updates.base import Metrics
 
-Advance = Callable[[Tensor, Noise], Metrics]
+Advance = Callable[[Batch], Metrics]
 
 
 class GraphedStep:
-    """`advance(x, noise)`, run as it is three times, then recorded, and replayed from then on.
+    """`advance(batch)`, run as it is three times, then recorded, and replayed from then on.
 
     The first steps are real steps of the run; in them the optimiser's state is made and the
     fastest convolutions are found. All that changes from step to step has to lie on the device:
@@ -38,16 +38,14 @@ class GraphedStep:
         # One for all of these steps: memory that one stream freed is not given to another.
         self.side: torch.cuda.Stream | None = None
 
-    def __call__(self, x: Tensor, noise: Noise) -> Metrics:
+    def __call__(self, batch: Batch) -> Metrics:
         self.steps += 1
         if self.steps <= self.EAGER_STEPS:
-            return self._run_aside(x, noise)
+            return self._run_aside(batch)
         if self.graph is None:
-            self._record(x, noise)
+            self._record(batch)
             assert self.graph is not None
-        self.x.copy_(x)
-        self.noise.eps.copy_(noise.eps)
-        self.noise.z_prior.copy_(noise.z_prior)
+        self.batch.copy_(batch)
         self.graph.replay()
         return self.metrics
 
@@ -56,24 +54,23 @@ class GraphedStep:
         if self.graph is not None:
             self.graph.reset()
 
-    def _run_aside(self, x: Tensor, noise: Noise) -> Metrics:
+    def _run_aside(self, batch: Batch) -> Metrics:
         """Recording needs a stream that is not the default one, and so do the steps before it."""
         if self.side is None:
             self.side = torch.cuda.Stream()
         side, main = self.side, torch.cuda.current_stream()
         side.wait_stream(main)
         with torch.cuda.stream(side):
-            metrics = self.advance(x, noise)
+            metrics = self.advance(batch)
         main.wait_stream(side)
         return metrics
 
-    def _record(self, x: Tensor, noise: Noise) -> None:
-        self.x = x.clone()  # keeps the memory format
-        self.noise = Noise(noise.eps.clone(), noise.z_prior.clone())
+    def _record(self, batch: Batch) -> None:
+        self.batch = batch.clone()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self.metrics = self.advance(self.x, self.noise)
+                self.metrics = self.advance(self.batch)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise UserError(

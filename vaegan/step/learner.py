@@ -7,7 +7,6 @@ be recorded and replayed.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from shutil import which
 from typing import Any
 
@@ -16,9 +15,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from vaegan.batch import Batch
 from vaegan.config import Config
 from vaegan.errors import UserError
-from vaegan.networks import build_networks, check_memory
+from vaegan.models import MODELS, check_model_fits, model_networks
 from vaegan.randomness import Purpose, generator
 from vaegan.step.ema import EMA, newest_weight
 from vaegan.step.exchange import FlatExchange, mean_over_ranks, recorded_mean_over_ranks
@@ -33,10 +33,9 @@ from vaegan.step.optim import (
     step_on_host,
 )
 from vaegan.step.soundness import RunningStatistics, is_sound
-from vaegan.updates.baselines import UPDATES
-from vaegan.updates.update import Metrics, Noise
+from vaegan.updates.base import Metrics
 
-Step = Callable[[Tensor, Noise], Metrics]
+Step = Callable[[Batch], Metrics]
 
 SOUND = "step/sound"
 """1 where a step's gradients are finite; 0 where they are not and it has changed nothing."""
@@ -57,17 +56,17 @@ class Learner:
     ) -> None:
         check_compile(config, accelerator)
         check_sync_batchnorm(config, accelerator)
-        check_memory(config.data, config.network, config.model)
+        check_model_fits(config)
         self.config, self.accelerator = config, accelerator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.training.seed, Purpose.WEIGHTS).initial_seed())
-            bare = build_networks(config.data, config.network, config.model)
+            bare = model_networks(config)
         if config.compute.sync_batchnorm:
             synced = {
                 name: nn.SyncBatchNorm.convert_sync_batchnorm(module)
                 for name, module in bare.trained().items()
             }
-            bare = replace(bare, **synced)
+            bare = bare.replaced({**bare.by_name(), **synced})
         for module in bare.by_name().values():
             # Convolutions are faster with the channels innermost, on CPUs and GPUs alike.
             module.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -90,10 +89,11 @@ class Learner:
             *modules, self.optimizer = accelerator.prepare(*trained.values(), optimizer)
             wrapped |= zip(trained, modules, strict=True)
         for name in bare.by_name().keys() - wrapped.keys():  # precision, but no DDP
-            wrapped[name] = accelerator.prepare_model(getattr(bare, name), evaluation_mode=True)
+            module = bare.by_name()[name]
+            wrapped[name] = accelerator.prepare_model(module, evaluation_mode=True)
         total = config.training.global_batch_size
-        self.update = UPDATES[config.model](
-            replace(bare, **wrapped),
+        self.update = MODELS[config.model].update(
+            bare.replaced(wrapped),
             config.objective,
             joint=config.compute.discriminator_passes == "joint",
             accumulate=config.training.accumulate,
@@ -106,8 +106,8 @@ class Learner:
         self.learning_rates: dict[str, float] = {}
         self.gradients, self._advance = self._compiled(config.compute.compile)
 
-    def step(self, x: Tensor, noise: Noise, step: int) -> Metrics:
-        """Train on `x` [B,C,S,S] in [-1, 1] as update number `step`, counted from 0.
+    def step(self, batch: Batch, step: int) -> Metrics:
+        """Train on a batch as update number `step`, counted from 0.
 
         Returns detached scalars on the device.
         """
@@ -118,15 +118,15 @@ class Learner:
             self.ema_weight.fill_(weight)
         else:
             self.ema_weight = weight
-        return self._advance(x.contiguous(memory_format=torch.channels_last), noise)
+        return self._advance(batch.channels_last())
 
-    def _advance_eagerly(self, x: Tensor, noise: Noise) -> Metrics:
+    def _advance_eagerly(self, batch: Batch) -> Metrics:
         """The part of a step that runs on the device alone."""
         optimizer, config = self.optimizer, self.config
         gate: dict[str, Tensor] = {}
         statistics = self.statistics.keep()
         optimizer.zero_grad()
-        metrics = self.gradients(x, noise)
+        metrics = self.gradients(batch)
         if self.exchange is not None:
             self.exchange()
         self.accelerator.unscale_gradients(optimizer)

@@ -1,7 +1,7 @@
 """One batch in, three owned gradients out: Algorithm 1 of Larsen et al. 2016.
 
-Letters as in networks.py: `x` real images [B,C,S,S], `z` a sample of the posterior, `z_prior` of
-the prior, both [B,Z]; `x_rec` decoded from z, `x_gen` from z_prior; `f_*` features at layer l.
+Letters as in vaegan/networks: `x` real images [B,C,S,S], `z` a sample of the posterior, `z_prior`
+of the prior, both [B,Z]; `x_rec` decoded from z, `x_gen` from z_prior; `f_*` features at layer l.
 
     Enc follows  beta * L_prior + L_rec             no GAN gradient reaches the encoder
     Dec follows  gamma * L_rec - L_GAN
@@ -9,7 +9,7 @@ the prior, both [B,Z]; `x_rec` decoded from z, `x_gen` from z_prior; `f_*` featu
 
 L_rec is the paper's L_llike, the learned similarity, or with a `pixel_weight` w the weighted sum
 L_llike + w * L_pixels. L_pixels, the Gaussian likelihood of the pixels, is no part of Algorithm 1:
-a discriminator that has seen little yet has features in which unlike images are close together.
+an untrained discriminator has features in which unlike images are close together.
 
 Every network is run forward once per kind of image, and the graph is cut at z, x_rec and x_gen,
 so that each backward pass computes only what its own network needs: 3E + 7D + 9S + S_l passes'
@@ -22,20 +22,22 @@ Where the batch comes in several micro-batches and the likelihood's variance or 
 the whole batch, encoder and decoder run forward a second time: 1E + 2D more.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
 from vaegan.losses import at_variance, optimal_variance, prior_loss, similarity_loss
 from vaegan.networks import Networks, Posterior
 from vaegan.updates.adversarial import Adversarial, adversarial_backward
 from vaegan.updates.balance import GradientBalance
-from vaegan.updates.update import Metrics, MicroBatch, Update, cut
+from vaegan.updates.base import Metrics, Shared, Update, cut, total
 
 
-class Images(NamedTuple):
+class Decoded(NamedTuple):
     """What encoder and decoder make of a micro-batch; z_leaf: where the decoder's graph begins."""
 
     posterior: Posterior
@@ -57,19 +59,30 @@ class Likelihood(NamedTuple):
     gradient: Tensor
 
 
-class View(NamedTuple):
-    """A micro-batch as the discriminator saw it; gan.gradients are as these images count.
+class ForwardPass(NamedTuple):
+    """A micro-batch after the forward pass; gan.gradients are as these images count.
 
-    terms: of L_rec by metric, the learned similarity first.
+    decoded: None where the graph was not kept. terms: of L_rec by metric, the learned similarity
+    first.
     """
 
-    images: Images | None
+    decoded: Decoded | None
     terms: dict[str, Likelihood]
     gan: Adversarial
     metrics: Metrics
 
 
-class VAEGANUpdate(Update[View]):
+@dataclass(frozen=True)
+class SharedByBatch(Shared):
+    """The likelihoods' variances by term, what each term's gradient at variance 1 is multiplied by
+    in that of L_rec, and the weight gamma of L_rec in the decoder's gradient."""
+
+    variances: dict[str, Tensor | float]
+    factors: dict[str, Tensor | float]
+    gamma: Tensor | float
+
+
+class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
     """The update of Algorithm 1."""
 
     def __init__(self, networks: Networks, objective: ObjectiveConfig, **how: Any) -> None:
@@ -86,16 +99,16 @@ class VAEGANUpdate(Update[View]):
     def needs_whole_batch(self) -> bool:
         return self.balance is not None or self.objective.likelihood == "optimal-variance"
 
-    def look(self, batch: MicroBatch, *, keep_graph: bool) -> View:
+    def forward(self, batch: Batch, *, keep_graph: bool) -> ForwardPass:
         if keep_graph:
-            images = self._decode(batch)
+            decoded = self._decode(batch)
         else:
             with self.forward_only():
-                images = self._decode(batch)
-        x_rec = cut(images.x_rec)
-        x_gen = [] if images.x_gen is None else [cut(images.x_gen)]
+                decoded = self._decode(batch)
+        x, x_rec = batch.images, cut(decoded.x_rec)
+        x_gen = [] if decoded.x_gen is None else [cut(decoded.x_gen)]
         # x_rec is judged in any case, for its features.
-        real, rec, *gen = self.judge([batch.x, x_rec, *x_gen])
+        real, rec, *gen = self.judge([x, x_rec, *x_gen])
         logits = [judgement.logit for judgement in ([rec] if self.show_rec else []) + gen]
         leaves = ([x_rec] if self.show_rec else []) + x_gen
 
@@ -105,8 +118,8 @@ class VAEGANUpdate(Update[View]):
         # d L_rec / d x_rec at variance 1, of the similarity through the discriminator, past its
         # weights.
         compared = {
-            "loss/similarity": (rec.features, real.features),
-            "loss/pixels": (x_rec.flatten(1), batch.x.flatten(1)),
+            "loss/similarity": (rec.features[0], real.features[0]),
+            "loss/pixels": (x_rec.flatten(1), x.flatten(1)),
         }
         terms = {}
         for name in self.weights:
@@ -114,116 +127,104 @@ class VAEGANUpdate(Update[View]):
             (gradient,) = torch.autograd.grad(scale(unit), [x_rec], retain_graph=True)
             features = compared[name][0].shape[1]
             terms[name] = Likelihood(batch.weigh(unit.detach()), features, gradient)
-        # Discriminator: L_GAN; and what the decoder's GAN loss says at x_rec and x_gen.
+        # Discriminator: L_GAN, and the gradients of the decoder's GAN loss at x_rec and x_gen.
         gan = adversarial_backward(
             real.logit, logits, leaves, self.parameters["discriminator"], self.objective, scale
         )
         metrics = {
             **gan.metrics(),
-            "loss/pixel_mse": (x_rec.detach() - batch.x).square().mean(),
+            "loss/pixel_mse": (x_rec.detach() - x).square().mean(),
             "dis/real": real.logit.detach().sigmoid().mean(),
             "dis/rec": rec.logit.detach().sigmoid().mean(),
         }
         if gen:
             metrics["dis/gen"] = gen[0].logit.detach().sigmoid().mean()
-        return View(images if keep_graph else None, terms, gan, metrics)
+        return ForwardPass(decoded if keep_graph else None, terms, gan, metrics)
 
-    def take_in(self, views: list[View]) -> None:
-        """Find the variances and gamma of this update.
+    def share(self, passes: list[ForwardPass]) -> SharedByBatch:
+        """The variances and gamma of this update.
 
         None of them costs an exchange between processes where all are fixed, as in the paper.
         """
         names = list(self.weights)
-        units = torch.stack([_sum(view.terms[name].unit for view in views) for name in names])
+        units = torch.stack([total(p.terms[name].unit for p in passes) for name in names])
         # Every product of two terms' gradients at x_rec: the norm of a weighted sum follows.
-        products = _sum(_products(view, names) for view in views)
-        gan = _sum(view.gan.gradients[0].square().sum() for view in views)
+        products = total(_products(p, names) for p in passes)
+        gan = total(p.gan.gradients[0].square().sum() for p in passes)
         known = torch.cat([units, gan.view(1), products.flatten()])
         if self.needs_whole_batch:
             known = self.mean_over_ranks(known)
         units, gan = known[: len(names)], known[len(names)]
         products = known[len(names) + 1 :].view_as(products)
-        self.variances: dict[str, Tensor | float] = dict.fromkeys(names, 1.0)
+        variances: dict[str, Tensor | float] = dict.fromkeys(names, 1.0)
         if self.objective.likelihood == "optimal-variance":
             for name, unit in zip(names, units, strict=True):
-                self.variances[name] = optimal_variance(unit, views[0].terms[name].features)
-        factors = torch.stack([units.new_ones(()) * self._factor(name) for name in names])
-        rec = factors @ products @ factors
+                variances[name] = optimal_variance(unit, passes[0].terms[name].features)
+        factors = {name: self.weights[name] / variances[name] for name in names}
+        factor = torch.stack([units.new_ones(()) * factors[name] for name in names])
+        rec = factor @ products @ factor
         norms = torch.stack([rec, gan]).clamp_min(0).sqrt()
-        gamma = self.objective.gamma
-        self.gamma: Tensor | float = gamma if self.balance is None else gamma * self.balance(norms)
-        self.ratio = self.gamma * norms[0] / norms[1].clamp_min(1e-30)
+        gamma: Tensor | float = self.objective.gamma
+        if self.balance is not None:
+            gamma = gamma * self.balance(norms)
+        ratio = gamma * norms[0] / norms[1].clamp_min(1e-30)
+        metrics = {
+            # Filled in on the device: a copy from the host would make the host wait.
+            "balance/gamma": gamma if isinstance(gamma, Tensor) else ratio.new_full((), gamma),
+            "balance/grad_ratio": ratio,
+        }
+        return SharedByBatch(metrics, variances, factors, gamma)
 
-    def _factor(self, name: str) -> Tensor | float:
-        """What the gradient of a term at variance 1 is multiplied by in that of L_rec."""
-        return self.weights[name] / self.variances[name]
-
-    def learn(self, batch: MicroBatch, view: View) -> Metrics:
-        o, parameters = self.objective, self.parameters
-        images = self._decode(batch) if view.images is None else view.images
-        rec_grad = _sum(term.gradient * self._factor(name) for name, term in view.terms.items())
+    def backward(self, batch: Batch, passed: ForwardPass, shared: SharedByBatch) -> Metrics:
+        o, parameters, gan, gamma = self.objective, self.parameters, passed.gan, shared.gamma
+        decoded = self._decode(batch) if passed.decoded is None else passed.decoded
+        x_rec, x_gen = decoded.x_rec, decoded.x_gen
+        rec_grad = total(
+            term.gradient * shared.factors[name] for name, term in passed.terms.items()
+        )
 
         # Decoder: gamma * L_rec - L_GAN, one backward pass for both kinds of images.
         # d L_rec / d z has to be taken first: it needs the same graph and leaves no gradient.
-        (z_grad,) = torch.autograd.grad(images.x_rec, [images.z_leaf], rec_grad, retain_graph=True)
-        x_rec_grad, gan_grads = self.gamma * rec_grad, list(view.gan.gradients)
+        (z_grad,) = torch.autograd.grad(x_rec, [decoded.z_leaf], rec_grad, retain_graph=True)
+        x_rec_grad, gan_grads = gamma * rec_grad, list(gan.gradients)
         if self.show_rec:
             x_rec_grad = gan_grads.pop(0) + x_rec_grad
-        decoded = [images.x_rec] if images.x_gen is None else [images.x_rec, images.x_gen]
-        torch.autograd.backward(decoded, [x_rec_grad, *gan_grads], inputs=parameters["decoder"])
+        images = [x_rec] if x_gen is None else [x_rec, x_gen]
+        torch.autograd.backward(images, [x_rec_grad, *gan_grads], inputs=parameters["decoder"])
 
         # Encoder: beta * L_prior + L_rec.
-        prior = prior_loss(images.posterior.mu, images.posterior.logvar)
+        prior = prior_loss(decoded.posterior.mu, decoded.posterior.logvar)
         torch.autograd.backward(
-            [images.z, self.scale(batch.weigh(o.beta * prior))],
+            [decoded.z, self.scale(batch.weigh(o.beta * prior))],
             [z_grad, None],
             inputs=parameters["encoder"],
         )
         prior = batch.weigh(prior.detach())
         terms = {
-            name: at_variance(term.unit, term.features, self.variances[name], batch.share)
-            for name, term in view.terms.items()
+            name: at_variance(term.unit, term.features, shared.variances[name], batch.share)
+            for name, term in passed.terms.items()
         }
-        rec = _sum(self.weights[name] * value for name, value in terms.items())
-        gan = view.gan
+        rec = total(self.weights[name] * value for name, value in terms.items())
         return {
             "loss/prior": prior,
             **terms,
-            **{name: batch.weigh(value) for name, value in view.metrics.items()},
+            **{name: batch.weigh(value) for name, value in passed.metrics.items()},
             "loss/encoder": o.beta * prior + rec,
-            "loss/decoder": self.gamma * rec + batch.weigh(gan.generator),
+            "loss/decoder": gamma * rec + batch.weigh(gan.generator),
             "loss/discriminator": batch.weigh(gan.real + gan.fake),
         }
 
-    def whole_metrics(self) -> Metrics:
-        # Filled in on the device: a copy from the host would make the host wait.
-        gamma = self.gamma
-        return {
-            "balance/gamma": (
-                gamma if isinstance(gamma, Tensor) else self.ratio.new_full((), gamma)
-            ),
-            "balance/grad_ratio": self.ratio,
-        }
-
-    def _decode(self, batch: MicroBatch) -> Images:
+    def _decode(self, batch: Batch) -> Decoded:
         """Forward through encoder and decoder. The graph is cut at z."""
-        posterior = self.networks.encoder(batch.x)
+        posterior = self.networks.encoder(batch.images)
         z = posterior.sample(batch.noise.eps)
         z_leaf = cut(z)
         x_rec = self.networks.decoder(z_leaf)
         x_gen = self.networks.decoder(batch.noise.z_prior) if self.show_gen else None
-        return Images(posterior, z, z_leaf, x_rec, x_gen)
+        return Decoded(posterior, z, z_leaf, x_rec, x_gen)
 
 
-def _products(view: View, names: list[str]) -> Tensor:
+def _products(passed: ForwardPass, names: list[str]) -> Tensor:
     """The inner products of the n terms' gradients at x_rec: [n,n]."""
-    rows = torch.stack([view.terms[name].gradient.flatten() for name in names])
+    rows = torch.stack([passed.terms[name].gradient.flatten() for name in names])
     return rows @ rows.T
-
-
-def _sum(values: Any) -> Tensor:
-    first, *others = values
-    for other in others:
-        first = first + other
-    result: Tensor = first
-    return result

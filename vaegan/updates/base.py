@@ -1,59 +1,51 @@
 """The frame of every model's update: one batch in, the gradients of its own losses in `.grad`.
 
+An update has three phases.
+
+    forward    run the networks, and take the gradients that need nothing of the other images
+    share      find what has to be known of the whole batch: variances, norms of two gradients
+    backward   take the other gradients
+
 A process's batch may come in several micro-batches (`accumulate`), so that less memory is needed.
 The gradients are then those of the whole batch all the same, to rounding, wherever networks see
 one image at a time. (Batch norm sees micro-batches, as it sees the batch of its own process.)
+Where the whole batch has to be known, all micro-batches run `forward` before any runs `backward`.
 
 Every loss is a mean over the images of the global batch, that of all processes. A micro-batch
 computes its own mean, which counts by its `share`: its images over the global batch's, times the
-number of processes, since DistributedDataParallel divides by that. Where every process has one
-micro-batch of the same size, that is 1.
-
-What a loss needs to know of the whole batch (the variance that fits it best, the norms of two
-gradients) is asked for before anybody learns: first all micro-batches are looked at, then the
-statistics are averaged over micro-batches and processes, then all learn.
+number of processes, since DistributedDataParallel divides by that.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
 from vaegan.networks import Judgement, Networks
 from vaegan.updates.balance import GradientBalance
 
-
-class Noise(NamedTuple):
-    """All the randomness of one update, each [B,Z] from N(0, I)."""
-
-    eps: Tensor
-    z_prior: Tensor
-
-
 Metrics = dict[str, Tensor]
 
 
-class MicroBatch(NamedTuple):
-    """Images [b,C,S,S] in [-1, 1] with their noise, and what their mean counts."""
+@dataclass(frozen=True)
+class Shared:
+    """What is known of the whole batch; `metrics` are its own numbers, scalars on the device."""
 
-    x: Tensor
-    noise: Noise
-    share: float
-
-    def weigh(self, mean: Tensor) -> Tensor:
-        """What a mean over these images adds to the mean over the global batch."""
-        return mean if self.share == 1.0 else self.share * mean
+    metrics: Metrics
 
 
-View = TypeVar("View")
+Forward = TypeVar("Forward")
+Known = TypeVar("Known", bound=Shared)
 
 
-class Update(ABC, Generic[View]):
+class Update(ABC, Generic[Forward, Known]):
     """Fills `.grad` of the networks that a model trains; steps nothing.
 
     `joint` has all images judged in one pass of the discriminator instead of two or three, with
@@ -87,64 +79,62 @@ class Update(ABC, Generic[View]):
         }
         self.balance: GradientBalance | None = None
 
-    def __call__(self, x: Tensor, noise: Noise) -> Metrics:
+    def __call__(self, batch: Batch) -> Metrics:
         """Add the gradients of one batch to `.grad`; return detached scalars on the device.
 
-        `x` is [B,C,S,S] in [-1, 1]. The optimiser's gradients must have been set to None. The
-        mean of a metric over the processes is its mean over the global batch.
+        The optimiser's gradients must have been set to None. The mean of a metric over the
+        processes is its mean over the global batch.
         """
-        batches = self._split(x, noise)
-        if len(batches) == 1 or not self.needs_whole_batch:
-            metrics: Metrics = {}
-            for i, batch in enumerate(batches):
-                with self._averaged_over_ranks(i == len(batches) - 1):
-                    view = self.look(batch, keep_graph=True)
-                    self.take_in([view])
-                    _add(metrics, self.learn(batch, view))
-            return metrics | self.whole_metrics()
-        views, metrics = [], {}
-        for i, batch in enumerate(batches):
-            with self._averaged_over_ranks(i == len(batches) - 1):
-                views.append(self.look(batch, keep_graph=False))
-        self.take_in(views)
-        for i, batch in enumerate(batches):
-            with self._averaged_over_ranks(i == len(batches) - 1):
-                _add(metrics, self.learn(batch, views[i]))
-        return metrics | self.whole_metrics()
+        parts = batch.split(self.accumulate, self.images_per_process)
+        metrics: Metrics = {}
+        if len(parts) == 1 or not self.needs_whole_batch:
+            for i, part in enumerate(parts):
+                with self._averaged_over_ranks(i == len(parts) - 1):
+                    passed = self.forward(part, keep_graph=True)
+                    shared = self.share([passed])
+                    _add(metrics, self.backward(part, passed, shared))
+            return metrics | shared.metrics
+        passes = []
+        for i, part in enumerate(parts):
+            with self._averaged_over_ranks(i == len(parts) - 1):
+                passes.append(self.forward(part, keep_graph=False))
+        shared = self.share(passes)
+        for i, part in enumerate(parts):
+            with self._averaged_over_ranks(i == len(parts) - 1):
+                _add(metrics, self.backward(part, passes[i], shared))
+        return metrics | shared.metrics
 
     @property
     def needs_whole_batch(self) -> bool:
-        """Whether something of the whole batch has to be known before anybody learns."""
+        """Whether `backward` needs something of all images of the global batch."""
         return False
 
     @abstractmethod
-    def look(self, batch: MicroBatch, *, keep_graph: bool) -> View:
-        """Run the networks forward; train the discriminator, whose loss needs no statistics.
+    def forward(self, batch: Batch, *, keep_graph: bool) -> Forward:
+        """Run the networks; train the discriminator, whose loss needs nothing shared.
 
-        Without `keep_graph`, `learn` is to run encoder and decoder forward again, so that the
+        Without `keep_graph`, `backward` is to run encoder and decoder forward again, so that the
         graphs of all micro-batches are not held at once.
         """
 
-    def take_in(self, views: list[View]) -> None:
-        """Average what has to be known of the whole batch, over micro-batches and processes."""
-        return
+    @abstractmethod
+    def share(self, passes: list[Forward]) -> Known:
+        """What has to be known of the whole batch, over micro-batches and processes."""
 
     @abstractmethod
-    def learn(self, batch: MicroBatch, view: View) -> Metrics:
+    def backward(self, batch: Batch, passed: Forward, shared: Known) -> Metrics:
         """Train the other networks; return what these images add to each metric's mean."""
 
-    def whole_metrics(self) -> Metrics:
-        """What is known of the whole batch alone."""
-        return {}
-
     def judge(self, images: list[Tensor]) -> list[Judgement]:
-        """What the discriminator says of each kind of images."""
+        """The discriminator's features and logits of each kind of images."""
         discriminator = self.networks.discriminator
         if not self.joint:
             return [discriminator(kind) for kind in images]
-        together = discriminator(torch.cat(images), parts=len(images))
-        parts = zip(*(value.chunk(len(images)) for value in together), strict=True)
-        return [Judgement(*part) for part in parts]
+        count = len(images)
+        together: Judgement = discriminator(torch.cat(images), parts=count)
+        features = [layer.chunk(count) for layer in together.features]
+        logits = together.logit.chunk(count)
+        return [Judgement(tuple(f[i] for f in features), logits[i]) for i in range(count)]
 
     @contextmanager
     def forward_only(self) -> Iterator[None]:
@@ -159,12 +149,6 @@ class Update(ABC, Generic[View]):
             yield
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
-
-    def _split(self, x: Tensor, noise: Noise) -> list[MicroBatch]:
-        whole = float(len(x)) if self.images_per_process is None else self.images_per_process
-        count = min(self.accumulate, len(x))
-        pieces = zip(*(t.tensor_split(count) for t in (x, *noise)), strict=True)
-        return [MicroBatch(a, Noise(b, c), len(a) / whole) for a, b, c in pieces]
 
     @contextmanager
     def _averaged_over_ranks(self, now: bool) -> Iterator[None]:
@@ -186,4 +170,13 @@ def cut(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_()
 
 
-AnyUpdate = Update[Any]
+def total(terms: Iterable[Any]) -> Tensor:
+    """The sum, from the first term on; at least one is needed."""
+    first, *others = terms
+    for other in others:
+        first = first + other
+    result: Tensor = first
+    return result
+
+
+AnyUpdate = Update[Any, Any]

@@ -1,0 +1,52 @@
+"""The models that can be trained: each is declared once, here.
+
+A model is a set of networks and the update that trains them. `vaegan` is Larsen et al. 2016's
+VAE/GAN; the others are what it is compared with, on the same networks and the same noise.
+"""
+
+from dataclasses import dataclass
+
+from vaegan.config import Config, ModelName
+from vaegan.networks import Networks, build_networks, check_memory
+from vaegan.updates.base import AnyUpdate
+from vaegan.updates.gan import GANUpdate
+from vaegan.updates.vae import VAEDisUpdate, VAEUpdate
+from vaegan.updates.vaegan import VAEGANUpdate
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which networks a model trains and which it only runs, by name; its update; its colour in
+    plots (Okabe and Ito's, which people with any colour vision tell apart)."""
+
+    trained: tuple[str, ...]
+    update: type[AnyUpdate]
+    colour: str
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether images can be encoded and reconstructed."""
+        return "encoder" in self.trained
+
+
+MODELS: dict[ModelName, Model] = {
+    "vae": Model(("encoder", "decoder"), VAEUpdate, "#56B4E9"),
+    "gan": Model(("decoder", "discriminator"), GANUpdate, "#E69F00"),
+    # Trained after the gan whose discriminator it is given.
+    "vae-dis": Model(("encoder", "decoder"), VAEDisUpdate, "#009E73", ("discriminator",)),
+    "vaegan": Model(("encoder", "decoder", "discriminator"), VAEGANUpdate, "#D55E00"),
+}
+"""In the order in which they are trained and shown."""
+
+
+def model_networks(config: Config) -> Networks:
+    """The networks of `config.model` with fresh weights, drawn from torch's global generator."""
+    model = MODELS[config.model]
+    return build_networks(config.data, config.network, trained=model.trained, frozen=model.frozen)
+
+
+def check_model_fits(config: Config) -> None:
+    """`UserError` where this machine's memory does not hold the weights of `config.model`."""
+    model = MODELS[config.model]
+    check_memory(config.data, config.network, (*model.trained, *model.frozen))

@@ -1,0 +1,22 @@
+"""The networks: tensors in, tensors out.
+
+`base.py` is what all families share, `paper.py` the family of Larsen et al. 2016, `build.py` makes
+the networks of a model from its config.
+"""
+
+from vaegan.networks.base import Absent, Judgement, Networks, Posterior, count_parameters
+from vaegan.networks.build import build_networks, check_memory
+from vaegan.networks.paper import Decoder, Discriminator, Encoder
+
+__all__ = [
+    "Absent",
+    "Decoder",
+    "Discriminator",
+    "Encoder",
+    "Judgement",
+    "Networks",
+    "Posterior",
+    "build_networks",
+    "check_memory",
+    "count_parameters",
+]

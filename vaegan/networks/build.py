@@ -1,0 +1,53 @@
+"""From a config to the networks of a model."""
+
+import psutil
+import torch
+from torch import nn
+
+from vaegan.config import DataConfig, NetworkConfig
+from vaegan.errors import UserError
+from vaegan.networks import paper
+from vaegan.networks.base import Absent, Networks
+
+KINDS = {
+    "encoder": paper.Encoder,
+    "decoder": paper.Decoder,
+    "discriminator": paper.Discriminator,
+}
+"""The networks of the paper's family, in the order in which a batch meets them."""
+
+
+def build_networks(
+    data: DataConfig,
+    network: NetworkConfig,
+    *,
+    trained: tuple[str, ...] = ("encoder", "decoder", "discriminator"),
+    frozen: tuple[str, ...] = (),
+) -> Networks:
+    """Networks with fresh weights, drawn from torch's global generator.
+
+    `trained` and `frozen` are those of a model, by name. Frozen ones are in evaluation mode.
+    """
+    built = {
+        name: kind(data, network) if name in (*trained, *frozen) else Absent()
+        for name, kind in KINDS.items()
+    }
+    still: dict[str, nn.Module] = {}
+    for name in frozen:
+        still[name] = built[name].eval().requires_grad_(False)
+        built[name] = Absent()
+    return Networks(built["encoder"], built["decoder"], built["discriminator"], still)
+
+
+def check_memory(data: DataConfig, network: NetworkConfig, names: tuple[str, ...]) -> None:
+    """`UserError` where this machine's memory does not hold the weights of these networks."""
+    with torch.device("meta"):  # shapes only
+        planned = build_networks(data, network, trained=names)
+    weights = [p for module in planned.by_name().values() for p in module.parameters()]
+    needed, present = sum(p.nbytes for p in weights), psutil.virtual_memory().total
+    if needed > present:
+        raise UserError(
+            f"The weights of these networks take {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{present / 2**30:,.0f} GiB of memory: lower --latent-size, the widths or the hidden "
+            "units."
+        )

@@ -1,0 +1,176 @@
+"""The paper's family of networks: tensors in, tensors out.
+
+Letters: B batch, C image channels, S image size in pixels, Z latent size, F features at layer l.
+
+    Encoder        x [B,C,S,S] in [-1, 1]  ->  mu, logvar [B,Z]
+    Decoder        z [B,Z]                 ->  x          [B,C,S,S] in [-1, 1]
+    Discriminator  x [B,C,S,S] in [-1, 1]  ->  features [B,F], logit [B]
+
+The shape is that of Larsen et al. 2016 (arXiv 1512.09300, table 1): stride-2 convolutions, one
+hidden linear layer, and the mirror image of it in the decoder. Sizes, widths and norms are
+arguments; with those of the recipe `seed` at 64x64x1 the parameter counts are 35,112,064,
+5,834,753 and 10,953,409.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vaegan.config import DataConfig, NetworkConfig, Norm
+from vaegan.networks.base import (
+    LEAK,
+    LOGVAR_RANGE,
+    Judgement,
+    Posterior,
+    in_parts,
+    initialise,
+    scale_weights,
+)
+
+
+class StageOutput(NamedTuple):
+    """Of a stage: its convolution's or linear layer's output, and what the next stage gets."""
+
+    convolved: Tensor
+    activated: Tensor
+
+
+class Stage(nn.Sequential):
+    """A convolution or linear layer, its norm if there is one, its activation."""
+
+    def outputs(self, h: Tensor, parts: int) -> StageOutput:
+        """The outputs for `parts` equal batches behind one another, each as if it came alone."""
+        convolution, *rest = self
+        activated = convolved = convolution(h)
+        for layer in rest:
+            activated = in_parts(layer, activated, parts)
+        return StageOutput(convolved, activated)
+
+
+class Encoder(nn.Module):
+    """x [B,C,S,S] -> Posterior(mu, logvar), each [B,Z]."""
+
+    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+        super().__init__()
+        widths = (data.channels, *network.encoder_widths)
+        base = data.image_size // 2 ** len(network.encoder_widths)
+        self.stages = nn.Sequential(
+            *(_down(a, b, network, network.norm) for a, b in pairwise(widths))
+        )
+        self.hidden = _hidden(widths[-1] * base**2, network.encoder_hidden, network, network.norm)
+        self.mu = nn.Linear(network.encoder_hidden, network.latent_size)
+        self.logvar = nn.Linear(network.encoder_hidden, network.latent_size)
+        initialise(self, heads=("mu", "logvar"))
+        # q(z|x) begins near N(0, I): a posterior far from the prior makes exp(logvar) explode.
+        scale_weights(self.logvar, 0.1)
+
+    def forward(self, x: Tensor) -> Posterior:
+        h = self.hidden(self.stages(x).flatten(1))
+        return Posterior(self.mu(h), self.logvar(h).clamp(*LOGVAR_RANGE))
+
+
+class Decoder(nn.Module):
+    """z [B,Z] -> x [B,C,S,S] in [-1, 1]; also the generator."""
+
+    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+        super().__init__()
+        widths = network.decoder_widths
+        base = data.image_size // 2 ** (len(widths) - 1)
+        self.hidden = _hidden(network.latent_size, widths[0] * base**2, network, network.norm)
+        self.to_map = nn.Unflatten(1, (widths[0], base, base))
+        self.stages = nn.Sequential(*(_up(a, b, network) for a, b in pairwise(widths)))
+        kernel = _odd(network.kernel)
+        self.to_image = nn.ConvTranspose2d(widths[-1], data.channels, kernel, padding=kernel // 2)
+        initialise(self, heads=("to_image",))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.to_image(self.stages(self.to_map(self.hidden(z)))))
+
+
+class Discriminator(nn.Module):
+    """x [B,C,S,S] -> Judgement(features [B,F] at layer l, logit [B]); no sigmoid inside.
+
+    With `parts=k` the batch is k equal batches behind one another, judged as if each came alone:
+    batch norm takes the statistics of each, the other layers meet them all at once. With
+    `only_features` nothing behind layer l is computed, and the logits are 0.
+    """
+
+    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+        super().__init__()
+        stem, widths = network.discriminator_stem, network.discriminator_widths
+        norm, kernel = network.discriminator_norm, _odd(network.kernel)
+        base = data.image_size // 2 ** len(widths)
+        self.stem = Stage(
+            nn.Conv2d(data.channels, stem, kernel, padding=kernel // 2),
+            _activation(network),
+        )
+        self.stages = nn.ModuleList(
+            _down(a, b, network, norm) for a, b in zip((stem, *widths), widths, strict=False)
+        )
+        self.hidden = _hidden(widths[-1] * base**2, network.discriminator_hidden, network, norm)
+        self.logit = nn.Linear(network.discriminator_hidden, 1)
+        layer = network.similarity_layer
+        self.similarity_layer = layer if layer >= 0 else layer + len(widths) + 1
+        self.at_convolution = network.similarity_point == "convolution"
+        initialise(self, heads=("logit",))
+
+    def forward(self, x: Tensor, parts: int = 1, *, only_features: bool = False) -> Judgement:
+        h, features = x, []
+        for index, stage in enumerate((self.stem, *self.stages)):
+            output = stage.outputs(h, parts)
+            h = output.activated
+            if index == self.similarity_layer:
+                features.append(output.convolved if self.at_convolution else h)
+                if only_features:
+                    return Judgement((features[0].flatten(1),), x.new_zeros(len(x)))
+        h = self.hidden.outputs(h.flatten(1), parts).activated
+        return Judgement(tuple(f.flatten(1) for f in features), self.logit(h).squeeze(1))
+
+
+def _down(channels: int, width: int, network: NetworkConfig, norm: Norm) -> Stage:
+    """Halve the side: a stride-2 convolution, its norm, its activation."""
+    conv = nn.Conv2d(channels, width, network.kernel, stride=2, padding=(network.kernel - 1) // 2)
+    return Stage(conv, *_norm(norm, width, network, spatial=True), _activation(network))
+
+
+def _up(channels: int, width: int, network: NetworkConfig) -> Stage:
+    """Double the side: a stride-2 transposed convolution, its norm, its activation."""
+    kernel = network.up_kernel
+    conv = nn.ConvTranspose2d(
+        channels,
+        width,
+        kernel,
+        stride=2,
+        padding=(kernel - 1) // 2,
+        output_padding=kernel % 2,
+    )
+    norm = _norm(network.norm, width, network, spatial=True)
+    return Stage(conv, *norm, _activation(network))
+
+
+def _hidden(inputs: int, units: int, network: NetworkConfig, norm: Norm) -> Stage:
+    linear = nn.Linear(inputs, units)
+    return Stage(linear, *_norm(norm, units, network, spatial=False), _activation(network))
+
+
+def _norm(norm: Norm, width: int, network: NetworkConfig, *, spatial: bool) -> Sequence[nn.Module]:
+    if norm == "none":
+        return ()
+    if norm == "group":
+        groups = math.gcd(width, 16)
+        return (nn.GroupNorm(groups if width > groups else 1, width),)
+    kind = nn.BatchNorm2d if spatial else nn.BatchNorm1d
+    return (kind(width, momentum=network.batch_norm_momentum),)
+
+
+def _activation(network: NetworkConfig) -> nn.Module:
+    # Not in place: the features at layer l and the inputs of convolutions are read again.
+    return nn.ReLU() if network.activation == "relu" else nn.LeakyReLU(LEAK)
+
+
+def _odd(kernel: int) -> int:
+    return kernel if kernel % 2 else kernel - 1
