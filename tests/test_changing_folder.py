@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tiny import TINY_OPTIONS
+from tests.support.tiny import TINY_OPTIONS
 from vaegan.cli import main
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader

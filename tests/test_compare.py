@@ -16,9 +16,9 @@ import vaegan
 from evaluation import compare, contact_sheet, trainings
 from evaluation.bars import COLOURS
 from evaluation.comparison_report import effort_line
-from tests.commands import ROOT, run_command
-from tests.here import started, train_here
-from tests.tiny import TINY, TINY_OPTIONS, tiny_config
+from tests.support.commands import ROOT, run_command
+from tests.support.here import started, train_here
+from tests.support.tiny import TINY, TINY_OPTIONS, tiny_config
 from vaegan.networks import build_networks
 from vaegan.run.pictures import sample_grid
 

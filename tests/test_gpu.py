@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.accelerators import forget_accelerators
-from tests.commands import ROOT, Command
+from tests.support.accelerators import forget_accelerators
+from tests.support.commands import ROOT, Command
+from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
-from tests.tiny import TINY_OPTIONS
 from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tests.commands import ROOT
+from tests.support.commands import ROOT
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of the GNU C library"),

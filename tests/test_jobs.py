@@ -16,7 +16,7 @@ from evaluation import trainings
 from evaluation.jobs import train_all
 from evaluation.shares import Share, shares
 from evaluation.trainings import Length, Training, Wanted
-from tests.tiny import TINY_OPTIONS, tiny_config
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import INFERENCE_FORMAT, write_file
 

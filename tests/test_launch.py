@@ -16,8 +16,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
-from tests.commands import ROOT, run_command
-from tests.tiny import TINY_OPTIONS
+from tests.support.commands import ROOT, run_command
+from tests.support.tiny import TINY_OPTIONS
 from vaegan import processes
 from vaegan.errors import UserError
 

@@ -20,7 +20,7 @@ from evaluation.bars import COLOURS, draw_bars
 from evaluation.loss_curves import draw_losses
 from evaluation.subjects import Subject
 from evaluation.summary import Row, Run, columns, rows
-from tests.commands import ROOT
+from tests.support.commands import ROOT
 from vaegan.recipes import recipe_config
 from vaegan.run.pictures import PANELS, draw_curves
 

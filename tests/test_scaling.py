@@ -23,8 +23,8 @@ from launch.scaling_model import (
 )
 from launch.step_time import from_benchmark, measure
 from launch.update_trace import Gradient, UpdateTrace, trace_update
-from tests.commands import ROOT
-from tests.tiny import tiny_config
+from tests.support.commands import ROOT
+from tests.support.tiny import tiny_config
 from vaegan.networks import build_networks
 from vaegan.recipes import recipe_config
 

@@ -12,9 +12,9 @@ from evaluation import trainings, tune
 from evaluation.configurations_file import as_options, read_configurations
 from evaluation.summary import MODELS
 from evaluation.tuning_report import as_python
-from tests.commands import ROOT
-from tests.here import started, train_here
-from tests.tiny import TINY_OPTIONS, tiny_config
+from tests.support.commands import ROOT
+from tests.support.here import started, train_here
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.cli import parse
 from vaegan.data import load_source
 from vaegan.recipes import Recipe

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.commands import as_options
+from tests.support.commands import as_options
 from vaegan.config import Config
 from vaegan.recipes import recipe_config
 
