@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import vaegan
-from evaluation import trainings, tune
-from evaluation.configurations_file import as_options, read_configurations
-from evaluation.summary import MODELS
-from evaluation.tuning_report import as_python
+from evaluation import tune
+from evaluation.reports.summary import MODELS
+from evaluation.reports.tuning_report import as_python
+from evaluation.trainings import training
+from evaluation.trainings.configurations_file import as_options, read_configurations
 from tests.support.commands import ROOT
 from tests.support.here import started, train_here
 from tests.support.tiny import TINY_OPTIONS, tiny_config
@@ -37,7 +38,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tried.json").write_text(json.dumps(TRIED))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(trainings, "run_process", train_here)
+        patch.setattr(training, "run_process", train_here)
         assert tune.main(["tried.json", *TRAIN, "--output", "out", *NETWORKS]) == 0
     return folder
 
@@ -45,7 +46,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_where(where: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(where)
-    monkeypatch.setattr(trainings, "run_process", train_here)
+    monkeypatch.setattr(training, "run_process", train_here)
     started.clear()
     return where
 
@@ -123,7 +124,7 @@ def test_the_second_time_nothing_is_trained_or_evaluated_and_the_result_is_the_s
     def refuse(*_: object) -> None:
         raise AssertionError("evaluated twice")
 
-    monkeypatch.setattr("evaluation.subjects.evaluate_checkpoint", refuse)
+    monkeypatch.setattr("evaluation.reports.subjects.evaluate_checkpoint", refuse)
     before = [Path("out/tuning.md").read_bytes(), Path("out/tuning.json").read_bytes()]
     assert tune.main(["tried.json", *TRAIN, "--output", "out", *NETWORKS]) == 0
     assert started == []
