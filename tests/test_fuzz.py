@@ -179,7 +179,6 @@ def tiny_checkpoint() -> bytes:
 
 
 CHECKPOINT = tiny_checkpoint()
-CONTENT = torch.load(io.BytesIO(CHECKPOINT), weights_only=True)
 
 
 @st.composite
