@@ -24,6 +24,7 @@ from vaegan.data import load_source
 from vaegan.errors import UserError
 from vaegan.files.cache_folder import default_folder
 from vaegan.files.regular_files import expanded
+from vaegan.files.whole_files import write_text
 from vaegan.metrics.cache import cache_file, features_key, real_features
 from vaegan.metrics.distances import kernel_distance, precision_and_recall
 from vaegan.metrics.extractors import EXTRACTORS, Extractor, check_extractor, load_extractor
@@ -167,8 +168,8 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
         "versions": versions(),
     }
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    stem.with_suffix(".md").write_text(as_markdown(record))
+    write_text(stem.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
+    write_text(stem.with_suffix(".md"), as_markdown(record))
     print(as_markdown(record))
 
 

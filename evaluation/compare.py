@@ -15,27 +15,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-# Started as a file, this finds what lies beside it under the same name as everyone else does.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from evaluation.bars import save_bars
-from evaluation.command import EPILOG, add_jobs_option, end_trainings_too, prepare, run_command
-from evaluation.comparison_report import FORMAT, as_json, as_markdown
-from evaluation.configurations_file import as_options, chosen_settings
-from evaluation.contact_sheet import save_contact_sheet
-from evaluation.jobs import train_all
-from evaluation.loss_curves import save_losses
-from evaluation.result_folder import ResultFolder
-from evaluation.shares import shares
-from evaluation.subjects import Subject, common_data, evaluate, refuse_doubles, training_facts
-from evaluation.summary import Run, rows
-from evaluation.trainings import (
+from evaluation.reports.bars import save_bars
+from evaluation.reports.comparison_report import FORMAT, as_json, as_markdown
+from evaluation.reports.contact_sheet import save_contact_sheet
+from evaluation.reports.loss_curves import save_losses
+from evaluation.reports.subjects import (
+    Subject,
+    common_data,
+    evaluate,
+    refuse_doubles,
+    training_facts,
+)
+from evaluation.reports.summary import Run, rows
+from evaluation.trainings.command import (
+    EPILOG,
+    add_jobs_option,
+    end_trainings_too,
+    prepare,
+    run_command,
+)
+from evaluation.trainings.configurations_file import as_options, chosen_settings
+from evaluation.trainings.jobs import train_all
+from evaluation.trainings.length import Length, add_length_options
+from evaluation.trainings.result_folder import ResultFolder
+from evaluation.trainings.shares import shares
+from evaluation.trainings.training import (
     DECIDED,
     ORDER,
-    Length,
     Training,
     Wanted,
-    add_length_options,
     refuse_decided,
 )
 from vaegan.command import Parser

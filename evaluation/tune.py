@@ -16,26 +16,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-# Started as a file, this finds what lies beside it under the same name as everyone else does.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from evaluation.command import EPILOG, add_jobs_option, end_trainings_too, prepare, run_command
-from evaluation.configurations_file import Configurations, as_options, read_configurations
-from evaluation.jobs import train_all
-from evaluation.result_folder import ResultFolder
-from evaluation.shares import shares
-from evaluation.subjects import Subject, evaluate, training_facts
-from evaluation.summary import MODELS, Row, Run
-from evaluation.trainings import (
+from evaluation.reports.subjects import Subject, evaluate, training_facts
+from evaluation.reports.summary import MODELS, Row, Run
+from evaluation.reports.tuning_report import FORMAT, Trial, as_json, as_markdown
+from evaluation.trainings.command import (
+    EPILOG,
+    add_jobs_option,
+    end_trainings_too,
+    prepare,
+    run_command,
+)
+from evaluation.trainings.configurations_file import Configurations, as_options, read_configurations
+from evaluation.trainings.jobs import train_all
+from evaluation.trainings.length import Length, add_length_options
+from evaluation.trainings.result_folder import ResultFolder
+from evaluation.trainings.shares import shares
+from evaluation.trainings.training import (
     DECIDED,
     ORDER,
-    Length,
     Training,
     Wanted,
-    add_length_options,
     refuse_decided,
 )
-from evaluation.tuning_report import FORMAT, Trial, as_json, as_markdown
 from vaegan.command import Parser
 from vaegan.config import DatasetName
 from vaegan.errors import UserError

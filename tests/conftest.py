@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.commands import ROOT, Command, Result, run_command
-from tests.forked import Forked
-from tests.tiny import TINY_OPTIONS
+from tests.support.commands import ROOT, Command, Result, run_command
+from tests.support.forked import Forked
+from tests.support.tiny import TINY_OPTIONS
 from vaegan import processes
 
 

@@ -11,9 +11,9 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 import vaegan
-from tests.commands import Command
+from tests.support.commands import Command
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.test_update import relative_error
-from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.errors import UserError

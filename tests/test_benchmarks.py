@@ -20,8 +20,8 @@ from benchmarks.results import read_results
 from benchmarks.rivals import SeedSchedule, ThreePasses
 from benchmarks.roofline import spread
 from benchmarks.timing import RecordedClock
-from tests.commands import ROOT, run_command
-from tests.tiny import tiny_config
+from tests.support.commands import ROOT, run_command
+from tests.support.tiny import tiny_config
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.networks import Discriminator, Networks, build_networks

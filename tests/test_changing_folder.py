@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.tiny import TINY_OPTIONS, noise_for
+from tests.support.tiny import TINY_OPTIONS, noise_for
 from vaegan.batch import Partition
 from vaegan.cli import main
 from vaegan.config import DataConfig

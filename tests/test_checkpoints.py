@@ -14,10 +14,10 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from tests.forked import Forked
+from tests.support.forked import Forked
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.test_faults import QUICKLY, logged
 from tests.test_run import same
-from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan.cli import MAY_CHANGE, main
 from vaegan.config import GROUP_OF, SETTINGS, Config
 from vaegan.errors import UserError

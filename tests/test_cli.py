@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from tests.commands import Command
-from tests.tiny import TINY_OPTIONS
+from tests.support.commands import Command
+from tests.support.tiny import TINY_OPTIONS
 from vaegan.cli import main, parse
 from vaegan.config import SETTINGS, RecipeName
 from vaegan.errors import UserError

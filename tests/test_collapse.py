@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from tests.commands import Command
-from tests.tiny import TINY_OPTIONS
+from tests.support.commands import Command
+from tests.support.tiny import TINY_OPTIONS
 from vaegan.run.collapse import FIRST_STEP, CollapseWatch
 
 

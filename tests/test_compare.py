@@ -13,12 +13,14 @@ import torch
 from PIL import Image
 
 import vaegan
-from evaluation import compare, contact_sheet, trainings
-from evaluation.bars import COLOURS
-from evaluation.comparison_report import effort_line
-from tests.commands import ROOT, run_command
-from tests.here import started, train_here
-from tests.tiny import TINY, TINY_OPTIONS, tiny_config
+from evaluation import compare
+from evaluation.reports import contact_sheet
+from evaluation.reports.bars import COLOURS
+from evaluation.reports.comparison_report import effort_line
+from evaluation.trainings import process, training
+from tests.support.commands import ROOT, run_command
+from tests.support.here import started, train_here
+from tests.support.tiny import TINY, TINY_OPTIONS, tiny_config
 from vaegan.models import model_networks
 from vaegan.run.pictures import sample_grid
 
@@ -28,7 +30,7 @@ FEW += ["--num-reconstructions", "5", "--cache-dir", "cache"]
 TRAIN = ["--dataset", "mnist5k", "--images", "30", "--seeds", "0", "1", *FEW]  # 3 steps of 8
 NETWORKS = ["--", *TINY_OPTIONS, "--checkpoint-every", "1"]
 
-own_process = trainings.run_process
+own_process = process.run_process
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(trainings, "run_process", train_here)
+        patch.setattr(training, "run_process", train_here)
         assert compare.main([*TRAIN, "--output", "out", *NETWORKS]) == 0
     return folder
 
@@ -45,7 +47,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_where(where: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(where)
-    monkeypatch.setattr(trainings, "run_process", train_here)
+    monkeypatch.setattr(training, "run_process", train_here)
     started.clear()
     return where
 
@@ -129,7 +131,7 @@ def test_models_can_be_trained_for_the_same_seconds_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Path
 ) -> None:
     """Each for 0.3 s of its own steps, which are as many as it makes in them; only once."""
-    monkeypatch.setattr(trainings, "run_process", train_here)
+    monkeypatch.setattr(training, "run_process", train_here)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(where / "cache", "cache")
     command = ["--dataset", "mnist5k", "--seconds", "0.3", "--seeds", "0", "1", *FEW]
@@ -179,7 +181,7 @@ def test_the_second_time_nothing_is_trained_or_evaluated_and_the_table_is_the_sa
     def refuse(*_: object) -> None:
         raise AssertionError("evaluated twice")
 
-    monkeypatch.setattr("evaluation.subjects.evaluate_checkpoint", refuse)
+    monkeypatch.setattr("evaluation.reports.subjects.evaluate_checkpoint", refuse)
     written = [f"comparison.{end}" for end in ("md", "json", "png")]
     written += ["contact-sheet.png", "losses.png"]
     before = {name: (in_where / "out" / name).read_bytes() for name in written}
@@ -232,7 +234,7 @@ def test_an_interrupted_training_is_gone_on_with_and_the_rest_is_left_alone(
     whole = torch.load(run / "ckpt.pt", weights_only=True)
     (run / "checkpoints/step-00000003.pt").unlink()
     (run / "ckpt.pt").unlink()
-    monkeypatch.setattr(trainings, "run_process", count)
+    monkeypatch.setattr(training, "run_process", count)
     assert compare.main([*TRAIN, "--output", "stopped", *NETWORKS]) == 0
     assert started == ["runs/vae-dis-seed1"]
     assert "at step 2" in Path("stopped/runs/vae-dis-seed1.log").read_text()
@@ -376,7 +378,7 @@ def test_a_training_that_fails_is_said_with_the_place_of_its_log(
 ) -> None:
     (tmp_path / "out/runs").mkdir(parents=True)
     with (tmp_path / "out/runs/vae-seed0.log").open("a") as log:
-        trainings._lock(log, "vae-seed0")  # as an orphaned training would
+        process.lock(log, "vae-seed0")  # as an orphaned training would
         command = [*TRAIN, "--output", str(tmp_path / "out"), *NETWORKS]
         assert compare.main(command) == 2
     assert "is being trained by another process" in capsys.readouterr().err

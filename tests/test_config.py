@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import tiny_config
+from tests.support.tiny import tiny_config
 from vaegan.config import SETTINGS, Config
 from vaegan.errors import UserError
 from vaegan.recipes import DATASET_DEFAULTS, RECIPES, recipe_config

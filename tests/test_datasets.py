@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.dataset_files import write_cifar, write_idx
+from tests.support.dataset_files import write_cifar, write_idx
 from vaegan.cli import main
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import DataSet, datasets, load_source

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.commands import ROOT, Command, as_options, run_command
-from tests.tiny import TINY, TINY_OPTIONS, tiny_config
+from tests.support.commands import ROOT, Command, as_options, run_command
+from tests.support.tiny import TINY, TINY_OPTIONS, tiny_config
 
 WORLDS = (2, 3)  # of which 3 cannot share 8 images evenly
 GLOBAL_BATCH, STEPS, STEPS_WITH_BATCH_NORM = 8, 20, 50

@@ -9,8 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from tests.commands import Command
-from tests.tiny import TINY_OPTIONS, tiny_config
+from tests.support.commands import Command
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.batch import Batch, Partition
 from vaegan.cli import parse
 from vaegan.config import SETTINGS, Config

@@ -16,10 +16,10 @@ import torch
 
 import vaegan
 from evaluation.fid import main as fid
-from tests.commands import ROOT, Command
+from tests.support.commands import ROOT, Command
+from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
 from tests.test_run import metrics, same
-from tests.tiny import TINY_OPTIONS
 from vaegan.cli import main
 from vaegan.run.evaluation_cost import EvaluationCost
 

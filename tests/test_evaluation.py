@@ -14,7 +14,7 @@ from torch import Tensor
 
 import vaegan
 from evaluation.fid import main
-from tests.commands import ROOT, Command, run_command
+from tests.support.commands import ROOT, Command, run_command
 from tests.test_distributed import processes
 from vaegan.data import load_source
 from vaegan.data.images import to_network_range, to_uint8

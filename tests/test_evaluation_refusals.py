@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evaluation.fid import main
-from tests.hostile_files import Hostile
+from tests.support.hostile_files import Hostile
 
 OFFLINE = ["--extractor", "efficientnet-lite0"]
 FEW = ["--num-reference", "8", "--num-reconstructions", "6", "--num-samples", "12"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import TINY_OPTIONS
+from tests.support.tiny import TINY_OPTIONS
 from vaegan.cli import main
 from vaegan.updates.base import Update
 

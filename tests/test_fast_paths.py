@@ -8,9 +8,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from tests.accelerators import forget_accelerators
+from tests.support.accelerators import forget_accelerators
+from tests.support.tiny import tiny_config
 from tests.test_update import reference_gradients
-from tests.tiny import tiny_config
 from vaegan.batch import Batch, Noise, Partition
 from vaegan.config import Config, Precision
 from vaegan.data import BatchOrder, Loader, load_source

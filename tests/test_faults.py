@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from tests.commands import ROOT
-from tests.faults_to_inject import fill_disk
-from tests.forked import Ended, Forked
+from tests.support.commands import ROOT
+from tests.support.faults_to_inject import fill_disk
+from tests.support.forked import Ended, Forked
+from tests.support.tiny import TINY_OPTIONS
 from tests.test_run import same
-from tests.tiny import TINY_OPTIONS
 from vaegan.files.checkpoint_store import CheckpointStore
 from vaegan.run.metrics_file import MetricsFile
 

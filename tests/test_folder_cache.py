@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.commands import ROOT, run_command
+from tests.support.commands import ROOT, run_command
+from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
-from tests.tiny import TINY_OPTIONS
 from vaegan.cli import main
 from vaegan.config import DataConfig
 from vaegan.data import DataSet, images

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vaegan
-from tests.hostile_files import animation, picture
-from tests.tiny import tiny_config
+from tests.support.hostile_files import animation, picture
+from tests.support.tiny import tiny_config
 from vaegan.cli import Command, parse
 from vaegan.config import SETTINGS, Config
 from vaegan.data.images import BadImageError, read_image
@@ -179,7 +179,6 @@ def tiny_checkpoint() -> bytes:
 
 
 CHECKPOINT = tiny_checkpoint()
-CONTENT = torch.load(io.BytesIO(CHECKPOINT), weights_only=True)
 
 
 @st.composite

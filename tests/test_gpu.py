@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.accelerators import forget_accelerators
-from tests.commands import ROOT, Command
+from tests.support.accelerators import forget_accelerators
+from tests.support.commands import ROOT, Command
+from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
-from tests.tiny import TINY_OPTIONS
 from vaegan.batch import Batch, Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise

@@ -11,7 +11,7 @@ from PIL import Image
 
 from evaluation.compare import main as compare
 from evaluation.fid import main as fid
-from tests.tiny import TINY_OPTIONS
+from tests.support.tiny import TINY_OPTIONS
 from vaegan.cli import main
 from vaegan.config import DataConfig
 from vaegan.data import DataSet

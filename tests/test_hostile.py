@@ -15,7 +15,7 @@ from PIL import Image
 
 from evaluation.compare import main as compare
 from evaluation.fid import main as fid
-from tests.hostile_files import (
+from tests.support.hostile_files import (
     Hostile,
     Maker,
     animation,
@@ -40,7 +40,7 @@ from tests.hostile_files import (
     put,
     without,
 )
-from tests.tiny import TINY_OPTIONS
+from tests.support.tiny import TINY_OPTIONS
 from vaegan.cli import main as train
 
 # An open of a pipe that waits would be cut short by this, and fail its test.

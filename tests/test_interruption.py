@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.commands import ROOT, run_command
+from tests.support.commands import ROOT, run_command
+from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
-from tests.tiny import TINY_OPTIONS
 from vaegan.batch import Batch
 from vaegan.cli import main
 from vaegan.run import trainer

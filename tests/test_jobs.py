@@ -12,11 +12,12 @@ import psutil
 import pytest
 import torch
 
-from evaluation import trainings
-from evaluation.jobs import train_all
-from evaluation.shares import Share, shares
-from evaluation.trainings import Length, Training, Wanted
-from tests.tiny import TINY_OPTIONS, tiny_config
+from evaluation.trainings import process
+from evaluation.trainings.jobs import train_all
+from evaluation.trainings.length import Length
+from evaluation.trainings.shares import Share, shares
+from evaluation.trainings.training import Training, Wanted
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import INFERENCE_FORMAT, write_file
 
@@ -48,7 +49,7 @@ shutil.copy("finished.pt", run / "ckpt.pt")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(trainings, "LAUNCHER", ("-c", PROCESS))
+    monkeypatch.setattr(process, "LAUNCHER", ("-c", PROCESS))
     config = tiny_config(max_steps=2)
     content = {"config": config.to_dict(), "step": 2, "images_seen": 16, "weights": {}, "ema": {}}
     write_file(tmp_path / "finished.pt", INFERENCE_FORMAT, content)

@@ -16,8 +16,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
-from tests.commands import ROOT, run_command
-from tests.tiny import TINY_OPTIONS
+from tests.support.commands import ROOT, run_command
+from tests.support.tiny import TINY_OPTIONS
 from vaegan import processes
 from vaegan.errors import UserError
 
@@ -29,8 +29,6 @@ MEANT = {
     "cpu": ("2", "1", "no", "-1,-1"),
     "single_gpu": None,  # one process, which needs no launcher's environment
     "multi_gpu": ("8", "1", "no", None),
-    "multi_gpu_bf16": ("8", "1", "bf16", None),
-    "multi_gpu_fp16": ("8", "1", "fp16", None),
     "multi_machine": ("8", "8", "no", None),
 }
 
@@ -60,6 +58,15 @@ def test_accelerate_takes_each_config_to_mean_what_it_says(
     )
     if path.stem == "multi_machine":
         assert (arguments.rdzv_endpoint, arguments.node_rank) == ("10.0.0.1:29500", 1)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_precision_behind_the_config_reaches_the_processes(precision: str) -> None:
+    words = ["--config_file", str(CONFIGS / "multi_gpu.yaml"), "--mixed_precision", precision]
+    words += ["--main_process_port", "0", "a.py"]
+    arguments, *_ = _validate_launch_command(launch_command_parser().parse_args(words))
+    assert prepare_multi_gpu_env(arguments)["ACCELERATE_MIXED_PRECISION"] == precision
+    assert arguments.nproc_per_node == "8"
 
 
 def test_there_is_a_config_for_each_shape_of_machine() -> None:
@@ -180,7 +187,8 @@ def test_a_signal_to_every_process_of_a_job_saves_requeues_and_resumes_it(tmp_pa
         while [[ $1 == --* ]]; do shift; done
         echo $$ > task
         SLURM_PROCID=0 SLURM_LOCALID=0 exec setsid "$@" 2>> log"""
-    for name, text in (("srun", srun), ("scontrol", STUBS["scontrol"])):
+    scontrol = STUBS["scontrol"].replace(r"node7\nnode8", "localhost")  # where a store can be
+    for name, text in (("srun", srun), ("scontrol", scontrol)):
         (stubs / name).write_text(text)
         (stubs / name).chmod(0o755)
     (tmp_path / "launch").symlink_to(ROOT / "launch")

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from tests.tiny import noise_for
+from tests.support.tiny import noise_for
 from vaegan.batch import Partition
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader, load_source

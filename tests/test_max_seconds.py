@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.commands import Command
+from tests.support.commands import Command
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.test_distributed import processes
 from tests.test_run import metrics, same
-from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan.cli import main, parse
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import INFERENCE_FORMAT, write_file

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import tiny_config
+from tests.support.tiny import tiny_config
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.networks import build_networks, count_parameters

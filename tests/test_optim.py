@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from tests.tiny import tiny_config
+from tests.support.tiny import tiny_config
 from vaegan.batch import Batch, Partition
 from vaegan.config import OptimConfig
 from vaegan.randomness import BatchNoise

@@ -15,12 +15,12 @@ from PIL import Image
 
 from benchmarks.results import read_results
 from benchmarks.roofline import draw_roofline
-from evaluation import bars, loss_curves
-from evaluation.bars import COLOURS, draw_bars
-from evaluation.loss_curves import draw_losses
-from evaluation.subjects import Subject
-from evaluation.summary import Row, Run, columns, rows
-from tests.commands import ROOT
+from evaluation.reports import bars, loss_curves
+from evaluation.reports.bars import COLOURS, draw_bars
+from evaluation.reports.loss_curves import draw_losses
+from evaluation.reports.subjects import Subject
+from evaluation.reports.summary import Row, Run, columns, rows
+from tests.support.commands import ROOT
 from vaegan.recipes import recipe_config
 from vaegan.run.pictures import PANELS, draw_curves
 

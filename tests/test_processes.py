@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.commands import ROOT, Command
+from tests.support.commands import ROOT, Command
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.test_distributed import processes as processes_of
-from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan import processes
 from vaegan.batch import Partition
 from vaegan.cli import main

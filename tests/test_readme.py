@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.commands import ROOT, as_options, run_command
+from tests.support.commands import ROOT, as_options, run_command
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.DOTALL)
@@ -61,7 +61,7 @@ def test_every_command_is_run_somewhere() -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which the data that the README speaks of lies."""
-    from tests.dataset_files import write_cifar, write_idx
+    from tests.support.dataset_files import write_cifar, write_idx
 
     where = tmp_path_factory.mktemp("readme")
     write_cifar(where / "data", "py")

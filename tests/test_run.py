@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 import vaegan
-from tests.commands import Command
-from tests.tiny import TINY_OPTIONS
+from tests.support.commands import Command
+from tests.support.tiny import TINY_OPTIONS
 from vaegan.errors import UserError
 from vaegan.run.measures import Clock
 from vaegan.run.pictures import draw_curves
@@ -36,7 +36,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One run of 20 steps, then resumed to 40, beside one of 40 steps straight."""
-    from tests.commands import ROOT, run_command
+    from tests.support.commands import ROOT, run_command
 
     where = tmp_path_factory.mktemp("runs")
     script = ["python", str(ROOT / "launch/train.py"), *OPTIONS]
@@ -187,7 +187,7 @@ def test_a_checkpoint_that_cannot_be_used_is_answered_in_one_sentence(
 
 
 def test_a_complete_run_is_not_run_again(finished: Path) -> None:
-    from tests.commands import ROOT, run_command
+    from tests.support.commands import ROOT, run_command
 
     before = (finished / "straight/ckpt.pt").read_bytes()
     command = ["python", str(ROOT / "launch/train.py"), "--output-dir", "straight", "--resume"]
@@ -222,10 +222,10 @@ def test_a_folder_of_mixed_images_trains_and_its_bad_files_are_skipped(
 def test_cifar10_trains_from_its_own_files_under_accelerate_launch(
     accelerate_launch: Command, tmp_path: Path
 ) -> None:
-    from tests.dataset_files import write_cifar
+    from tests.support.dataset_files import write_cifar
 
     write_cifar(tmp_path / "data", "py")
-    from tests.commands import ROOT, as_options
+    from tests.support.commands import ROOT, as_options
 
     narrow = as_options(
         encoder_widths=(4, 4, 4),

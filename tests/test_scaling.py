@@ -1,4 +1,4 @@
-"""The calculator of launch/scaling.py against closed forms, torch's own counts and hand sums."""
+"""The calculator of benchmarks/scaling/ against closed forms, torch's own counts and hand sums."""
 
 import functools
 import json
@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from launch import scaling
-from launch.scaling_model import (
+from benchmarks.scaling import calculator
+from benchmarks.scaling.model import (
     BUCKET,
     FIRST_BUCKET,
     Cluster,
@@ -21,10 +21,10 @@ from launch.scaling_model import (
     ring_all_reduce,
     tree_all_reduce,
 )
-from launch.step_time import from_benchmark, measure
-from launch.update_trace import Gradient, UpdateTrace, trace_update
-from tests.commands import ROOT
-from tests.tiny import tiny_config
+from benchmarks.scaling.step_time import from_benchmark, measure
+from benchmarks.scaling.update_trace import Gradient, UpdateTrace, trace_update
+from tests.support.commands import ROOT
+from tests.support.tiny import tiny_config
 from vaegan.networks import build_networks
 from vaegan.recipes import recipe_config
 
@@ -167,7 +167,7 @@ def test_the_command_prints_a_table_and_keeps_a_record(
     command = ["--recipe", "seed", "--step-ms", "100", "--json", str(tmp_path / "out.json")]
     options = ["--gpus", "1", "2", "16", "--bandwidth-gbps", "8", "--latency-us", "0"]
     options += ["--node-latency-us", "0", "--node-bandwidth-gbps", "80"]
-    assert scaling.main([*command, *options]) == 0
+    assert calculator.main([*command, *options]) == 0
     printed = capsys.readouterr().out
     assert "encoder 35,112,064, decoder 5,834,753, discriminator 10,953,409" in printed
     assert "A model, not a measurement" in printed
@@ -178,13 +178,13 @@ def test_the_command_prints_a_table_and_keeps_a_record(
     assert two["communication_s"] == pytest.approx(0.207600904 / 10)
     # Eight GPUs at 10 GB/s in each of two machines, which have 1 GB/s between them.
     assert sixteen["communication_s"] == pytest.approx(0.207600904 * (1.75 / 10 + 1 / 1))
-    assert scaling.main([*command, *options]) == 0, "its own record may be written again"
+    assert calculator.main([*command, *options]) == 0, "its own record may be written again"
 
 
 def test_a_fixed_global_batch_leaves_less_to_compute_on_each_gpu(tmp_path: Path) -> None:
     command = ["--step-ms", "100", "--batch-size", "64", "--gpus", "4", "--fixed-ms", "20"]
     options = ["--global-batch-size", "128", "--json", str(tmp_path / "out.json")]
-    assert scaling.main([*command, *options]) == 0
+    assert calculator.main([*command, *options]) == 0
     [row] = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert row["batch_per_gpu"] == 32
     # 20 ms and half of the other 80, without communication; alone, 32 images take 50 ms.
@@ -221,7 +221,7 @@ def test_a_fixed_global_batch_leaves_less_to_compute_on_each_gpu(tmp_path: Path)
 def test_what_cannot_be_is_refused_in_one_sentence(
     options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert scaling.main(options) == 2
+    assert calculator.main(options) == 2
     said = capsys.readouterr()
     assert sentence in said.err
     assert (said.out, len(said.err.splitlines())) == ("", 1)

@@ -10,10 +10,10 @@ import pytest
 import torch.distributed.run as torchrun
 from accelerate.commands.launch import launch_command_parser
 
-from launch import scaling, scaling_model
-from launch.scaling_model import Cluster, Link, project
-from launch.update_trace import UpdateTrace, trace_update
-from tests.commands import ROOT
+from benchmarks.scaling import calculator, model
+from benchmarks.scaling.model import Cluster, Link, project
+from benchmarks.scaling.update_trace import UpdateTrace, trace_update
+from tests.support.commands import ROOT
 from vaegan.cli import Command, parse
 from vaegan.config import SETTINGS
 from vaegan.recipes import recipe_config
@@ -22,7 +22,7 @@ PAGE = (ROOT / "docs/scaling.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, flags=re.DOTALL)
 COMMANDS = [line for block, _ in BLOCKS for line in block.splitlines()]
 TRAININGS = [c for c in COMMANDS if "launch/train.py" in c or "slurm.sh" in c]
-CALCULATIONS = [(block.strip(), text) for block, text in BLOCKS if "scaling.py" in block]
+CALCULATIONS = [(block.strip(), text) for block, text in BLOCKS if "benchmarks.scaling" in block]
 
 traced = functools.cache(trace_update)
 
@@ -71,11 +71,11 @@ def test_numbers_are_those_of_the_command_above_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(scaling, "trace_update", traced)
-    monkeypatch.setattr(scaling, "measure", lambda config, precision: (0.04, "not measured"))
-    _, script, *words = shlex.split(command.replace("benchmarks/", f"{ROOT}/benchmarks/"))
-    assert script == "launch/scaling.py"
-    assert scaling.main(words) == 0
+    monkeypatch.setattr(calculator, "trace_update", traced)
+    monkeypatch.setattr(calculator, "measure", lambda config, precision: (0.04, "not measured"))
+    _, option, module, *words = shlex.split(command.replace("benchmarks/", f"{ROOT}/benchmarks/"))
+    assert (option, module) == ("-m", "benchmarks.scaling")
+    assert calculator.main(words) == 0
     assert set(shown.splitlines()) <= set(capsys.readouterr().out.splitlines())
     assert shown or "--measure" in command
 
@@ -97,7 +97,7 @@ def test_what_buckets_and_bf16_would_give_is_what_the_model_says(
     half = replace(trace, gradients=halves)
 
     def efficiencies(of: UpdateTrace, bucket: int, digits: int) -> str:
-        monkeypatch.setattr(scaling_model, "BUCKET", bucket * 2**20)
+        monkeypatch.setattr(model, "BUCKET", bucket * 2**20)
         links = [Link(gbps * 1e9 / 8, 20e-6) for gbps in (25, 100, 400)]
         clusters = [Cluster(8, 1, link, link) for link in links]
         found = [100 * 0.04 / project(of, 0.04, cluster).seconds for cluster in clusters]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny import TINY_OPTIONS, tiny_config
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.batch import Batch, Partition
 from vaegan.cli import main
 from vaegan.processes import build_accelerator

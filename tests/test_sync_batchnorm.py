@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.tiny import TINY_OPTIONS, tiny_config
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.cli import main
 from vaegan.networks import build_networks
 from vaegan.networks.base import in_parts

@@ -12,8 +12,8 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from tests.commands import Command
-from tests.tiny import TINY_OPTIONS, tiny_config
+from tests.support.commands import Command
+from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.run.tracking import Guarded, NoTracker, _why_offline, build_tracker, check_tracker
 
 RUN = [*TINY_OPTIONS, "--max-steps", "4", "--log-every", "2", "--output-dir", "out"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from tests.tiny import tiny_config
+from tests.support.tiny import tiny_config
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.networks import Networks, build_networks

@@ -13,7 +13,6 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from vaegan.config import Precision
 from vaegan.errors import UserError
-from vaegan.host_memory import keep_freed_memory
 
 ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 # torch.cpu.get_capabilities' names of what multiplies bf16 matrices, the faster first.
@@ -35,7 +34,6 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
         # Adam's and RMSProp's running averages reach numbers below 1e-38, on which the CPU
         # computes ten times slower. Said before the first parallel work: its threads inherit it.
         torch.set_flush_denormal(True)
-        keep_freed_memory()
     refuse_other_back_ends()
     try:
         accelerator = Accelerator(

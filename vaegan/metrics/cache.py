@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vaegan.files.cache_folder import shared_file
 from vaegan.files.tensor_files import read_tensors
 from vaegan.metrics.extraction import extract, sum_over_processes
 from vaegan.metrics.extractors import Extractor
@@ -86,17 +86,9 @@ def tensor_digest(values: Tensor) -> str:
 
 
 def write_features(path: Path, key: str, features: Tensor) -> None:
-    """Write under a temporary name of this process, then rename: whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save({"key": key, "sha256": tensor_digest(features), "features": features}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the features whole or not at all, also beside other processes."""
+    with shared_file(path) as file:
+        torch.save({"key": key, "sha256": tensor_digest(features), "features": features}, file)
 
 
 def read_features(path: Path, key: str, say: Callable[[str], None]) -> Tensor | None:

@@ -36,13 +36,6 @@ class Gaussian:
             centred = torch.linalg.qr(centred, mode="r").R
         return Gaussian(mean, centred / (count - 1) ** 0.5)
 
-    @staticmethod
-    def of_moments(mean: Tensor, covariance: Tensor) -> "Gaussian":
-        """The Gaussian with this mean [D] and covariance [D,D]."""
-        values, vectors = torch.linalg.eigh(covariance.double())
-        # Rounding leaves eigenvalues of zero a little negative.
-        return Gaussian(mean.double(), values.clamp_min(0).sqrt()[:, None] * vectors.T)
-
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """The squared Fréchet distance, which is what "FID" means, in squared units of the features."""

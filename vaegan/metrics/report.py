@@ -7,6 +7,7 @@ from typing import Any
 
 from vaegan.errors import UserError
 from vaegan.files.regular_files import read_regular
+from vaegan.files.whole_files import write_text
 from vaegan.metrics.record import FORMAT
 
 WIDTH = 34
@@ -84,10 +85,8 @@ def check_writable(path: Path, format_name: str = FORMAT) -> None:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON, whole or not at all; `UserError` where that is not possible."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        temporary.replace(path)
+        write_text(path, json.dumps(record, indent=2) + "\n")
     except OSError as error:
         print(json.dumps(record))  # an hour's work is not lost for a full disk
         raise UserError(f"--json {path} cannot be written ({error.strerror}).") from None

@@ -12,7 +12,7 @@ started: list[str] = []
 
 
 def train_here(options: Sequence[str], folder: Path, log: IO[str], *_: Any) -> int:
-    """In place of `evaluation.trainings.run_process`."""
+    """In place of `evaluation.trainings.training.run_process`."""
     started.append(options[options.index("--output-dir") + 1])
     before = Path.cwd()
     os.chdir(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.summary import Column, Row, best, columns
+from evaluation.reports.summary import Column, Row, best, columns
 
 # Okabe and Ito's colours, which stay apart for colour-blind eyes.
 COLOURS = {"vae": "#56B4E9", "vae-dis": "#009E73", "gan": "#E69F00", "vaegan": "#D55E00"}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evaluation.summary import Column, Number, Row, Run, best, columns, verdict
+from evaluation.reports.summary import Column, Number, Row, Run, best, columns, verdict
 from vaegan.metrics.report import SPLITS
 
 FORMAT = "vaegan-comparison"

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from tests.commands import as_options
+from tests.support.commands import as_options
 from vaegan.batch import Partition
 from vaegan.config import Config
 from vaegan.randomness import BatchNoise

@@ -24,7 +24,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launch.update_trace import Gradient, UpdateTrace
+from benchmarks.scaling.update_trace import Gradient, UpdateTrace
 
 FIRST_BUCKET, BUCKET = 2**20, 25 * 2**20  # bytes: torch's defaults
 

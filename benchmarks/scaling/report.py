@@ -1,8 +1,8 @@
-"""What launch/scaling.py found, to read: what was counted, a table, and how far to trust it."""
+"""What benchmarks.scaling found, to read: what was counted, a table, and how far to trust it."""
 
 from typing import Any
 
-from launch.step_time import shape
+from benchmarks.scaling.step_time import shape
 from vaegan.config import Config
 
 COLUMNS = (
@@ -17,7 +17,7 @@ link (busbw in nccl-tests), not what its label says."""
 
 
 def as_text(record: dict[str, Any], config: Config) -> str:
-    """The record of launch/scaling.py for the terminal."""
+    """The record of benchmarks.scaling for the terminal."""
     return "\n".join([*heading(record, config), "", *table(record["rows"]), "", CAVEATS])
 
 

@@ -1,9 +1,9 @@
-"""What to expect of many GPUs: `python launch/scaling.py --recipe larsen2016 --step-ms 40`.
+"""What to expect of many GPUs: `python -m benchmarks.scaling --recipe larsen2016 --step-ms 40`.
 
 From the gradients of one update, which are counted, the time that the update takes on one GPU,
 which is given or measured, and the bandwidths and latencies of the machines' links, which are yours
 to give: bytes, times and efficiency of each number of GPUs. The model is written on top of
-launch/scaling_model.py.
+benchmarks/scaling/model.py.
 """
 
 import argparse
@@ -14,13 +14,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-# Started as a file, this finds what lies beside it under the same name as everyone else does.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from launch.scaling_model import Cluster, Link, Projection, all_buckets, project
-from launch.scaling_report import as_text
-from launch.step_time import from_benchmark, measure
-from launch.update_trace import UpdateTrace, trace_update
+from benchmarks.scaling.model import Cluster, Link, Projection, all_buckets, project
+from benchmarks.scaling.report import as_text
+from benchmarks.scaling.step_time import from_benchmark, measure
+from benchmarks.scaling.update_trace import UpdateTrace, trace_update
 from vaegan.command import Parser, exit_code
 from vaegan.config import Config, DatasetName, Precision, RecipeName
 from vaegan.errors import UserError
@@ -33,11 +30,15 @@ GIGABIT = 1e9 / 8  # in bytes; networks are sold in bits per second
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    return exit_code("scaling.py", lambda: run(parser().parse_args(arguments)))
+    return exit_code("benchmarks.scaling", lambda: run(parser().parse_args(arguments)))
 
 
 def parser() -> Parser:
-    parser = Parser(__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = Parser(
+        __doc__,
+        prog="benchmarks.scaling",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     add = parser.add_argument
     add("--recipe", choices=get_args(RecipeName), default="default", help="as in launch/train.py")
     add("--model", choices=("vaegan", "vae", "gan"), default="vaegan", help="as in launch/train.py")
@@ -215,7 +216,3 @@ def row(
         "efficiency": batch * alone / found.seconds,
         "efficiency_none_hidden": batch * alone / (found.compute + found.communication),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evaluation.subjects import Subject
-from evaluation.trainings import IRRELEVANT
+from evaluation.reports.subjects import Subject
+from evaluation.trainings.training import IRRELEVANT
 
 # Rows come in this order; among the runs of one model, these settings do not tell rows apart.
 MODELS = ("vae", "vae-dis", "gan", "vaegan")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.dataset_files import write_cifar, write_idx
+from tests.support.dataset_files import write_cifar, write_idx
 
 Maker = Callable[[Path], None]
 

@@ -5,25 +5,20 @@ started in `NAME.json`. A finished run is recognised by its own config and left 
 unfinished one is gone on with.
 """
 
-import argparse
-import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import shlex
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, get_args
+from typing import get_args
 
 import torch
 
-from evaluation.shares import Share
+from evaluation.trainings.length import Length
+from evaluation.trainings.process import lock, run_process
+from evaluation.trainings.shares import Share
 from vaegan.cli import MAY_CHANGE, parse
 from vaegan.config import Config, ModelName
 from vaegan.errors import UserError
@@ -33,7 +28,6 @@ from vaegan.files.whole_files import write_text
 from vaegan.metrics.record import hardware, versions
 from vaegan.run.run_folder import RunFolder
 
-ROOT = Path(__file__).resolve().parent.parent
 # A GAN comes before the VAE that takes its discriminator.
 ORDER: tuple[ModelName, ...] = ("vae", "gan", "vae-dis", "vaegan")
 assert set(ORDER) == set(get_args(ModelName))
@@ -59,56 +53,12 @@ DECIDED = frozenset(
 IRRELEVANT = MAY_CHANGE - {
     *("max_steps", "max_seconds", "global_batch_size", "lr_decay_steps", "bad_images")
 }
-LAUNCHER = ("-m", "accelerate.commands.launch", "--num_processes", "1", "--num_machines", "1")
 
 
 def _settled(config: Config) -> Config:
     """As it is once the run has begun, on one process."""
     steps = config.training.max_steps or 0
     return config.settled(global_batch=config.images_per_step, steps=steps)
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long each model is trained: on so many images, or for so many seconds of training."""
-
-    images: int | None
-    seconds: float | None
-
-    @staticmethod
-    def of(options: argparse.Namespace) -> "Length":
-        """What --images and --seconds ask for; `UserError` unless one of them is given."""
-        if (options.images is None) == (options.seconds is None):
-            given = "Neither is" if options.images is None else "Both are"
-            raise UserError(
-                f"{given} given of --images and --seconds: say how many images each model is to "
-                "see, or how many seconds it is to be trained."
-            )
-        return Length(options.images, options.seconds)
-
-    def options(self, config: Config) -> tuple[str, str]:
-        """The option of `launch/train.py`; `UserError` for less than a batch of images."""
-        if self.images is None:
-            return "--max-seconds", str(self.seconds)
-        batch = config.images_per_step
-        if self.images < batch:
-            raise UserError(
-                f"--images {self.images} is less than one batch of {batch}: give {batch} or more."
-            )
-        return "--max-steps", str(self.images // batch)
-
-
-def add_length_options(parser: argparse.ArgumentParser, place: str = "") -> None:
-    """--images and --seconds; `place` says where they belong."""
-    add = parser.add_argument
-    add("--images", type=int, help=f"how many images each model sees{place}")
-    add(
-        "--seconds",
-        type=float,
-        help=f"or how many seconds each model is trained{place}: those of its steps, without the "
-        "start and the pauses for pictures and files; the clock is read whenever metrics are "
-        "logged",
-    )
 
 
 @dataclass(frozen=True)
@@ -203,7 +153,7 @@ class Training:
         resume = ("--resume",) if self.run.config_file.exists() else ()
         options, log_file = (*self.options, *resume), self.run.root.with_suffix(".log")
         with log_file.open("a") as log:
-            _lock(log, self.name)
+            lock(log, self.name)
             self._note_start(options, share)
             code = run_process(options, self.folder, log, share, stop)
         if code != 0 or not self.is_finished():
@@ -238,39 +188,6 @@ class Training:
             }
         )
         write_text(path, json.dumps(starts, indent=2) + "\n")
-
-
-def run_process(
-    options: Sequence[str], folder: Path, log: IO[str], share: Share, stop: threading.Event
-) -> int:
-    """`accelerate launch launch/train.py OPTIONS` in `folder`; its exit code.
-
-    It is a group of its own, which is ended as soon as `stop` is set: the launcher would not end
-    its child.
-    """
-    words = [sys.executable, *LAUNCHER, str(ROOT / "launch/train.py"), *options]
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **share.variables}
-    process = subprocess.Popen(
-        words, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-    )
-    while not stop.is_set():
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(timeout=0.5)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
-    return process.wait()
-
-
-def _lock(log: IO[str], name: str) -> None:
-    """Hold the log as long as anyone writes to it: a training inherits it and may outlive us."""
-    try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(
-            f"{name} is being trained by another process, which writes to {log.name}: wait until "
-            "it has ended, or end it."
-        ) from None
 
 
 def refuse_decided(options: Sequence[str], decided: Collection[str], by: str) -> None:

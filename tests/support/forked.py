@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.commands import ROOT
+from tests.support.commands import ROOT
 
 SECONDS = 200  # that one command may take
 
@@ -26,7 +26,7 @@ SECONDS = 200  # that one command may take
 IMPORTED = (
     *("torch._dynamo", "torch.utils.tensorboard"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg"),
-    *("tests.faults_to_inject", "vaegan.cli", "vaegan.run.trainer"),
+    *("tests.support.faults_to_inject", "vaegan.cli", "vaegan.run.trainer"),
 )
 
 
@@ -43,7 +43,7 @@ class Forked:
     def __init__(self) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "ACCELERATE_"))}
         self.server = subprocess.Popen(
-            [sys.executable, "-m", "tests.forked"],
+            [sys.executable, "-m", "tests.support.forked"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
@@ -61,8 +61,8 @@ class Forked:
     ) -> list[Ended]:
         """Run a training command as `ranks` processes; how each of them ended.
 
-        `inject` names functions of `tests.faults_to_inject` and what to call them with, in each
-        process before it begins; `kill_after` seconds all processes get SIGKILL.
+        `inject` names functions of `tests.support.faults_to_inject` and their arguments; each
+        process calls them before it begins. After `kill_after` seconds all processes get SIGKILL.
         """
         order = {
             "options": options,
@@ -135,7 +135,7 @@ def _fork(order: dict[str, Any], rank: int, port: int, log: Path) -> int:
             world = {"WORLD_SIZE": order["ranks"], "LOCAL_WORLD_SIZE": order["ranks"]}
             os.environ.update({k: str(v) for k, v in {**place, **world}.items()})
             os.environ.update({"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"})
-        from tests import faults_to_inject
+        from tests.support import faults_to_inject
         from vaegan.cli import main
 
         for name, arguments in order["inject"].items():

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from evaluation.shares import Share
-from evaluation.trainings import Training
+from evaluation.trainings.shares import Share
+from evaluation.trainings.training import Training
 
 
 def train_all(

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from evaluation.summary import Row
+from evaluation.reports.summary import Row
 from vaegan.data.images import to_network_range
 from vaegan.metrics.protocol import RealImages, choose
 from vaegan.metrics.record import Weights

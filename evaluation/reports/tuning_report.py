@@ -5,8 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.comparison_report import in_words, protocol_lines, provenance_lines, run_as_json
-from evaluation.summary import Column, Row, columns
+from evaluation.reports.comparison_report import (
+    in_words,
+    protocol_lines,
+    provenance_lines,
+    run_as_json,
+)
+from evaluation.reports.summary import Column, Row, columns
 
 FORMAT = "vaegan-tuning"
 VERSION = 1

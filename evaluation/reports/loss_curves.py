@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.bars import COLOURS, INK, PALE
-from evaluation.subjects import logged
-from evaluation.summary import Row
+from evaluation.reports.bars import COLOURS, INK, PALE
+from evaluation.reports.subjects import logged
+from evaluation.reports.summary import Row
 
 # Title, unit and metric; only what models have in the same unit, so that lines can be compared.
 PANELS = (

@@ -1,0 +1,1 @@
+"""What the tests share: commands as processes, tiny networks, files to read, faults to inject."""
