@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -169,10 +170,25 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def newest(store: CheckpointStore) -> tuple[int, list[str]]:
-    said: list[str] = []
-    found = CheckpointStore(store.folder).read_newest(said.append)
+    """The step of the newest whole checkpoint, and the messages on the way."""
+    messages = RecordedMessages()
+    logger = logging.getLogger("vaegan.files.checkpoint_store")
+    logger.addHandler(messages)
+    try:
+        found = CheckpointStore(store.folder).read_newest()
+    finally:
+        logger.removeHandler(messages)
     assert found is not None
-    return found["step"], said
+    return found["step"], messages.texts
+
+
+class RecordedMessages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
 
 
 def test_the_manifest_holds_each_file_s_digest(store: CheckpointStore) -> None:
@@ -234,7 +250,7 @@ def test_damaged_checkpoints_never_push_a_good_one_out(store: CheckpointStore) -
     flip(store.path(3))
     flip(store.path(2))
     again = CheckpointStore(store.folder)
-    found = again.read_newest(lambda _: None)
+    found = again.read_newest()
     assert found is not None
     assert found["step"] == 1
     again.write(2, content(2), keep_last=1)  # keeps itself: the damaged third one is not counted
@@ -277,9 +293,10 @@ def test_a_whole_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
-def test_a_background_failure_is_said_once_until_it_is_mended() -> None:
-    said: list[str] = []
-    writer, works = BackgroundWriter(said.append), [False, False, True, False]
+def test_a_background_failure_is_reported_once_until_it_is_mended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer, works = BackgroundWriter(), [False, False, True, False]
 
     def write() -> None:
         if not works.pop(0):
@@ -288,8 +305,8 @@ def test_a_background_failure_is_said_once_until_it_is_mended() -> None:
     for _ in range(4):
         writer.submit(write, what="The checkpoint")
     writer.close()
-    assert len(said) == 2
-    assert said[0].startswith("The checkpoint could not be written ([Errno 28] No space")
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0].startswith("The checkpoint could not be written ([Errno 28] No space")
     assert writer.failed.keys() == {"The checkpoint"}
 
 

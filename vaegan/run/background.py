@@ -1,19 +1,21 @@
 """Files written while training goes on."""
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 class BackgroundWriter:
     """Writes files in order in a thread of its own, so that training does not wait for the disk.
 
-    Each kind of file that cannot be written is said once, until it can be again, and training
-    goes on; `failed` holds the last error of each kind whose newest file is missing.
+    Of each kind of file one warning is given when it cannot be written, until it can be again;
+    training goes on; `failed` holds the last error of each kind whose newest file is missing.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
+    def __init__(self) -> None:
         self.failed: dict[str, BaseException] = {}
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="vaegan-writer")
 
@@ -33,7 +35,7 @@ class BackgroundWriter:
             function(*arguments)
         except Exception as error:
             if what not in self.failed:
-                self.say(f"{what} could not be written ({error}); training goes on.")
+                logger.warning(f"{what} could not be written ({error}); training goes on.")
             self.failed[what] = error
         else:
             self.failed.pop(what, None)

@@ -32,16 +32,14 @@ def from_main(accelerator: Accelerator, ask: Callable[[], Any]) -> Any:
     return answer[0]
 
 
-def newest_checkpoint(
-    folder: RunFolder, accelerator: Accelerator, say: Callable[[str], None]
-) -> dict[str, Any] | None:
+def newest_checkpoint(folder: RunFolder, accelerator: Accelerator) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, the same one on every process; None for none.
 
     Raises `UserError` where there are only damaged ones, or where they are gone.
     """
 
     def read() -> dict[str, Any] | None:
-        content = folder.store.read_newest(say)
+        content = folder.store.read_newest()
         if content is None and folder.inference_file.exists():
             raise UserError(
                 f"{folder.checkpoints} holds no checkpoint any more, and beginning again would "

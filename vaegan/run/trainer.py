@@ -1,10 +1,10 @@
 """The loop: fetch a batch, take a step, and every so often log, draw and save. No maths here."""
 
+import logging
 import math
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -54,6 +54,8 @@ from vaegan.step.learner import Learner, check_compile, check_sync_batchnorm
 if TYPE_CHECKING:
     from vaegan.run.evaluating import PeriodicEvaluation
 
+logger = logging.getLogger(__name__)
+
 # Share of the first learning rate below which a longer run changes next to nothing.
 WORTH_TRAINING_AT = 0.01
 PREVIEW_SAMPLES, PREVIEW_RECONSTRUCTIONS = 64, 32
@@ -70,16 +72,11 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     check_compile(config, accelerator)
     check_sync_batchnorm(config, accelerator)
     main = accelerator.is_main_process
-
-    def say(text: str) -> None:
-        if main:
-            tqdm.write(text, file=sys.stderr)
-
     evaluation = None
     if config.evaluation.eval_every:
         from vaegan.run.evaluating import PeriodicEvaluation  # with all that only it needs
 
-        evaluation = PeriodicEvaluation(config, accelerator, say)
+        evaluation = PeriodicEvaluation(config, accelerator)
     try:
         with failures_explained(accelerator):
             with local_main_first(accelerator):  # who downloads and decodes, the others then find
@@ -87,7 +84,6 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
                     config.data,
                     device=accelerator.device,
                     lead=accelerator.is_local_main_process,
-                    say=say,
                     progress=main,
                 )
                 source = data.split("train")
@@ -97,10 +93,8 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
             check_same_images(source, accelerator)
             config = config.replace(validation_images=data.set_aside)
             if data.held_out_split != "test":
-                say(data.held_out_in_words())
-            Trainer(
-                config, folder, accelerator, source, preview, evaluation, say, resume=resume
-            ).fit()
+                logger.info(data.held_out_in_words())
+            Trainer(config, folder, accelerator, source, preview, evaluation, resume=resume).fit()
     finally:
         accelerator.end_training()
 
@@ -195,14 +189,13 @@ class Trainer:
         source: ImageSource,
         preview: Tensor | None,
         evaluation: "PeriodicEvaluation | None",
-        say: Callable[[str], None],
         *,
         resume: bool,
     ) -> None:
-        self.folder, self.accelerator, self.preview, self.say = folder, accelerator, preview, say
+        self.folder, self.accelerator, self.preview = folder, accelerator, preview
         self.evaluation = evaluation
         self.main, self.device = accelerator.is_main_process, accelerator.device
-        checkpoint = newest_checkpoint(folder, accelerator, say) if resume else None
+        checkpoint = newest_checkpoint(folder, accelerator) if resume else None
         partition = choose_partition(config, accelerator, checkpoint)
         self.global_batch = partition.global_batch
         self.stop = total_steps(config, len(source), self.global_batch)
@@ -217,7 +210,7 @@ class Trainer:
         self.profiler = None
         if config.compute.profile and self.main:
             steps = self.stop - self.start
-            self.profiler = StepProfiler(folder.root / "profile", self.device, steps, say)
+            self.profiler = StepProfiler(folder.root / "profile", self.device, steps)
         self.learner = Learner(config, accelerator)
         self.meter = Meter()
         self.collapse = CollapseWatch(len(source), config.objective.beta)
@@ -240,26 +233,26 @@ class Trainer:
         self.saving: Future[None] | None = None
         if self.main:
             folder.create(config, self._environment(source))
-            self.metrics = MetricsFile(folder.metrics_file, say)
+            self.metrics = MetricsFile(folder.metrics_file)
             self.metrics.forget_after(self.start)
-            self.tracker = build_tracker(config, folder.root, say, self.start if resume else None)
-            self.writer = BackgroundWriter(say)
+            self.tracker = build_tracker(config, folder.root, self.start if resume else None)
+            self.writer = BackgroundWriter()
         settings = " ".join(f"{name}={value}" for name, value in config.flat().items())
-        say(textwrap.fill(settings, 100, break_long_words=False))
-        say(self._summary(source))
+        logger.info(textwrap.fill(settings, 100, break_long_words=False))
+        logger.info(self._summary(source))
         data, placement = config.data, self.loader.placement
         if placement != "stream" and data.workers != DataConfig().workers:
-            say(
+            logger.warning(
                 f"--workers {data.workers} has no effect, since the images are kept on: "
                 f"{placement}; --placement stream reads them through worker processes."
             )
         if resume:
             where = f"step {self.start:,}" if checkpoint else "the beginning: it had no checkpoint"
-            say(f"Resuming {folder.root} at {where}.")
+            logger.info(f"Resuming {folder.root} at {where}.")
         if checkpoint is not None and "made_by" in checkpoint:
             batch_norm = config.has_batch_norm() and not config.compute.sync_batchnorm
             if line := no_longer_exact(checkpoint["made_by"], self.made_by, batch_norm=batch_norm):
-                say(line)
+                logger.warning(line)
 
     def fit(self) -> None:
         """Train to the last step; however that ends, what is being written gets written."""
@@ -311,12 +304,12 @@ class Trainer:
                 self.writer.submit(self.folder.store.drop_old, self.stop, output.keep_last)
             self._save_for_inference(self.stop, on_host(self.learner.inference_state()))
         self._close()
-        self.say(
+        logger.info(
             f"Done: {self.stop:,} steps, {self.stop * self.global_batch:,} images. "
             f"Look at {self.folder.root}/samples, and use {self.folder.inference_file}."
         )
         if self.evaluation is not None:
-            self.say(self.evaluation.summary(self.folder.best_file))
+            logger.info(self.evaluation.summary(self.folder.best_file))
 
     def _is_last(self, step: int) -> bool:
         """Whether the run ends after `step`; to be called by all processes.
@@ -351,9 +344,9 @@ class Trainer:
         losses = [f"{k.split('/')[1]} {means[k]:.4g}" for k in LOSSES if k in means]
         bar.set_postfix_str(" ".join(losses))
         if "loss/prior" in means and (line := self.collapse.after_step(step, means["loss/prior"])):
-            self.say(line)
+            logger.warning(line)
         if reading.skipped:
-            self.say(
+            logger.warning(
                 f"{reading.skipped} of the last steps up to {step:,} had gradients that were not "
                 f"finite{_of(reading)} and changed nothing."
             )
