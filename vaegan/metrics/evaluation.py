@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from vaegan.data.images import to_network_range, to_uint8
+from vaegan.devices import all_cores
 from vaegan.errors import UserError
 from vaegan.metrics import distances
 from vaegan.metrics.algebra import algebra_device
@@ -31,7 +32,6 @@ from vaegan.metrics.image_quality import peak_signal_to_noise, structural_simila
 from vaegan.metrics.latents import COMPONENTS, fit_mixture
 from vaegan.metrics.protocol import Protocol, RealImages
 from vaegan.model import VAEGAN
-from vaegan.processes import all_cores
 from vaegan.randomness import Purpose, generator, prior_sample
 
 logger = logging.getLogger(__name__)

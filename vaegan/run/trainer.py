@@ -19,6 +19,7 @@ import vaegan
 from vaegan.config import MOST_STEPS, Config, DataConfig
 from vaegan.data import BatchOrder, DataSet, ImageSource, Loader
 from vaegan.data.images import to_network_range
+from vaegan.devices import reason_for_precision
 from vaegan.errors import InterruptedRunError, RunCompleteError, UserError
 from vaegan.files.checkpoint import (
     INFERENCE_FORMAT,
@@ -33,7 +34,6 @@ from vaegan.processes import (
     build_accelerator,
     local_main_first,
     main_decides,
-    reason_for_precision,
 )
 from vaegan.randomness import BatchNoise, Purpose, generator, prior_sample
 from vaegan.run.background import BackgroundWriter
