@@ -24,12 +24,11 @@ from vaegan.config import GROUP_OF, SETTINGS, Config
 from vaegan.errors import UserError
 from vaegan.files.checkpoint_store import CheckpointStore
 from vaegan.files.whole_files import DigestedFile, whole_file
-from vaegan.run.background import BackgroundWriter
 from vaegan.run.measures import Meter
-from vaegan.run.rank_state import gather_own_state, take_own_state
+from vaegan.run.rank_state import gather_rank_state, load_rank_state
 from vaegan.run.resuming import made_by, no_longer_exact
 from vaegan.run.run_folder import RunFolder
-from vaegan.run.save_schedule import SaveSchedule
+from vaegan.run.saving import BackgroundWriter, SaveSchedule
 from vaegan.step.learner import Learner
 
 # Not a multiple of what is logged after: the sums of the metrics have to go on too.
@@ -133,15 +132,15 @@ def test_what_is_no_longer_exact_is_said_in_one_line() -> None:
 def test_statistics_of_another_number_of_processes_are_averaged() -> None:
     accelerator = Accelerator(cpu=True)
     learner, meter = Learner(tiny_config(), accelerator), Meter()
-    state = gather_own_state(learner, meter, accelerator)
+    state = gather_rank_state(learner, meter, accelerator)
     for name, ranks in state["buffers"].items():
         state["buffers"][name] = torch.cat([ranks + 2, ranks + (2 if "num" in name else 5)])
     before = {name: ranks.clone() for name, ranks in state["buffers"].items()}
     state |= {"names": ["loss/gan"], "meter": {"sums": torch.tensor([[1.0], [3.0]])}}
     state["meter"] |= {"counts": torch.tensor([[4.0, 0, 0]] * 2), "finite": torch.ones(2, 1)}
-    take_own_state(state, learner, meter, accelerator)
+    load_rank_state(state, learner, meter, accelerator)
     assert meter.fetch(learner.mean_over_ranks).means == {"loss/gan": 0.5}
-    after = gather_own_state(learner, meter, accelerator)["buffers"]
+    after = gather_rank_state(learner, meter, accelerator)["buffers"]
     assert after.keys() == before.keys()
     for name, ranks in before.items():
         assert torch.equal(after[name][0].double(), ranks.double().mean(0)), name

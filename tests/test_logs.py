@@ -35,7 +35,7 @@ def test_of_several_processes_the_main_one_prints_but_for_what_each_knows_alone(
 
 def test_importing_the_package_configures_no_logging() -> None:
     program = (
-        "import logging, vaegan, vaegan.run.trainer\n"
+        "import logging, vaegan, vaegan.run.train\n"
         "logger = logging.getLogger('vaegan')\n"
         "logger.info('progress')\n"
         "print(logger.handlers, logger.level, logger.propagate)\n"

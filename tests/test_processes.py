@@ -15,7 +15,7 @@ from vaegan.cli import main
 from vaegan.devices import bf16_instructions, choose_precision, reason_for_precision
 from vaegan.errors import UserError
 from vaegan.partition import Partition
-from vaegan.run.trainer import fewest_at_a_time
+from vaegan.run.global_batch import fewest_at_a_time
 from vaegan.step.learner import check_compile
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a CPU cannot do")

@@ -178,7 +178,7 @@ def describe(config: Config) -> str:
 def start(command: Command, folder: RunFolder) -> None:
     """Check what can be checked before any work, then train."""
     from vaegan.run.tracking import check_tracker
-    from vaegan.run.trainer import train
+    from vaegan.run.train import train
 
     settings = command.settings
     check_tracker(settings.output.tracker)

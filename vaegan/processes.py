@@ -3,12 +3,13 @@
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
 from vaegan.config import Precision
 from vaegan.devices import choose_precision, cpu_is_requested, set_threads
@@ -116,6 +117,23 @@ def main_decides(decision: bool, accelerator: Accelerator) -> bool:
     shared = torch.tensor(float(decision), device=accelerator.device)
     torch.distributed.broadcast(shared, src=0)
     return bool(shared)
+
+
+def from_main(accelerator: Accelerator, ask: Callable[[], Any]) -> Any:
+    """What `ask` returns on the main process, on every process; all of them call it.
+
+    A `UserError` that `ask` raises there is raised on all.
+    """
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [ask()]
+        except UserError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    return answer[0]
 
 
 _numbers = itertools.count()
