@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vaegan.processes import bf16_instructions
+from vaegan.devices import bf16_instructions
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WARMUP, ROUNDS = 2, 7

@@ -16,7 +16,6 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vaegan.command import Parser, exit_code
 from vaegan.config import DataConfig, DatasetName
@@ -25,6 +24,7 @@ from vaegan.errors import UserError
 from vaegan.files.cache_folder import default_folder
 from vaegan.files.regular_files import expanded
 from vaegan.files.whole_files import write_text
+from vaegan.logs import messages_on_stderr
 from vaegan.metrics.cache import cache_file, features_key, real_features
 from vaegan.metrics.distances import kernel_distance, precision_and_recall
 from vaegan.metrics.extractors import EXTRACTORS, Extractor, check_extractor, load_extractor
@@ -74,7 +74,6 @@ def measure(sets: dict[str, Tensor], extractor: Extractor, cache: Path) -> list[
             batch_size=BATCH,
             accelerator=accelerator,
             title=name,
-            say=say,
         )
         row: dict[str, Any] = {"set": name, "num_images": len(images)}
         row["seconds"] = None if kept else round(time.perf_counter() - begin, 1)
@@ -123,10 +122,6 @@ def as_markdown(record: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"`{record['command']}` on {record['machine']}; {said}.", ""])
 
 
-def say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     names = [name for name in get_args(DatasetName) if name != "folder"]
@@ -156,7 +151,7 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
     )
     sets = compared_sets(data, options.num_images)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    extractor = load_extractor(options.extractor, options.extractor_weights, device, say)
+    extractor = load_extractor(options.extractor, options.extractor_weights, device)
     record = {
         "command": " ".join(["python evaluation/check_extractor.py", *words]),
         "names": extractor.names(),
@@ -175,7 +170,8 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
-    return exit_code("check_extractor.py", lambda: run(parse(words), words))
+    with messages_on_stderr():
+        return exit_code("check_extractor.py", lambda: run(parse(words), words))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     evaluator, images = prepare(options, protocol, data, models)
 
     folder.make()
-    train_all(trainings, trainers, evaluator.say)
+    train_all(trainings, trainers)
     if trainings:
         subjects = [Subject.read(t.checkpoint, options.weights) for t in trainings]
     records = [

@@ -12,10 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 import vaegan
 from vaegan.command import Parser, exit_code
+from vaegan.logs import messages_on_stderr
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import check_extractor, load_extractor
 from vaegan.metrics.options import add_protocol_options, protocol_of
@@ -27,7 +26,8 @@ from vaegan.processes import build_accelerator, local_main_first
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    return exit_code("fid.py", lambda: run(parser().parse_args(arguments)))
+    with messages_on_stderr():
+        return exit_code("fid.py", lambda: run(parser().parse_args(arguments)))
 
 
 def parser() -> Parser:
@@ -55,23 +55,15 @@ def run(options: argparse.Namespace) -> None:
     if options.data_dir is not None:
         data = model.config.replace(data_dir=str(options.data_dir)).data
     accelerator = build_accelerator("fp32")
-
-    def say(text: str) -> None:
-        if accelerator.is_main_process:
-            tqdm.write(text, file=sys.stderr)
-
     with local_main_first(accelerator):  # who downloads, the others then find
         images = load_images(
             data,
             protocol,
             has_encoder=model.encoder is not None,
-            say=say,
             progress=accelerator.is_main_process,
         )
-        extractor = load_extractor(
-            options.extractor, options.extractor_weights, accelerator.device, say
-        )
-    evaluator = Evaluator(extractor, protocol, accelerator, say)
+        extractor = load_extractor(options.extractor, options.extractor_weights, accelerator.device)
+    evaluator = Evaluator(extractor, protocol, accelerator)
     try:
         record = evaluate_checkpoint(options.checkpoint, options.weights, model, images, evaluator)
     finally:

@@ -96,7 +96,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     evaluator, images = prepare(options, protocol, data, configurations)
 
     folder.make()
-    train_all(list(trainings.values()), trainers, evaluator.say)
+    train_all(list(trainings.values()), trainers)
     tuning: dict[str, list[Trial]] = {}
     for model in sorted(configurations, key=MODELS.index):
         trials = []

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.support.commands import ROOT, Command, Result, run_command
 from tests.support.forked import Forked
 from tests.support.tiny import TINY_OPTIONS
-from vaegan import processes
+from vaegan import devices
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -26,10 +26,10 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 @pytest.fixture(scope="session", autouse=True)
 def the_same_precision_on_every_processor() -> Iterator[None]:
     """`--precision auto` is fp32 in this process: accelerate keeps the first one it is given."""
-    own = processes.bf16_instructions
-    processes.bf16_instructions = lambda: None
+    own = devices.bf16_instructions
+    devices.bf16_instructions = lambda: None
     yield
-    processes.bf16_instructions = own
+    devices.bf16_instructions = own
 
 
 @pytest.fixture(autouse=True)

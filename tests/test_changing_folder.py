@@ -55,7 +55,7 @@ def streamed(images: FolderImages, workers: int) -> tuple[torch.Tensor, torch.Te
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_the_next_image_takes_the_place_with_its_own_label_and_is_counted(
-    folder: Path, capsys: pytest.CaptureFixture[str], damage: str
+    folder: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     images = source(folder, "skip")
     before, _ = streamed(images, 0)
@@ -66,11 +66,10 @@ def test_the_next_image_takes_the_place_with_its_own_label_and_is_counted(
     expected[before == 4], expected[before == 9] = 5, 0
     assert torch.equal(after, expected)
     assert torch.equal(labels, (expected >= 5).long())
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert "2 of 10 so far" in said[1]
+    assert len(caplog.messages) == 2
+    assert "2 of 10 so far" in caplog.messages[1]
     streamed(images, 0)
-    assert capsys.readouterr().err == "", "each is said once"
+    assert len(caplog.messages) == 2, "each is reported once"
 
 
 def test_loaded_into_memory_or_streamed_the_same_images_are_taken(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -23,12 +24,11 @@ from vaegan.config import GROUP_OF, SETTINGS, Config
 from vaegan.errors import UserError
 from vaegan.files.checkpoint_store import CheckpointStore
 from vaegan.files.whole_files import DigestedFile, whole_file
-from vaegan.run.background import BackgroundWriter
 from vaegan.run.measures import Meter
-from vaegan.run.rank_state import gather_own_state, take_own_state
+from vaegan.run.rank_state import gather_rank_state, load_rank_state
 from vaegan.run.resuming import made_by, no_longer_exact
 from vaegan.run.run_folder import RunFolder
-from vaegan.run.save_schedule import SaveSchedule
+from vaegan.run.saving import BackgroundWriter, SaveSchedule
 from vaegan.step.learner import Learner
 
 # Not a multiple of what is logged after: the sums of the metrics have to go on too.
@@ -132,15 +132,15 @@ def test_what_is_no_longer_exact_is_said_in_one_line() -> None:
 def test_statistics_of_another_number_of_processes_are_averaged() -> None:
     accelerator = Accelerator(cpu=True)
     learner, meter = Learner(tiny_config(), accelerator), Meter()
-    state = gather_own_state(learner, meter, accelerator)
+    state = gather_rank_state(learner, meter, accelerator)
     for name, ranks in state["buffers"].items():
         state["buffers"][name] = torch.cat([ranks + 2, ranks + (2 if "num" in name else 5)])
     before = {name: ranks.clone() for name, ranks in state["buffers"].items()}
     state |= {"names": ["loss/gan"], "meter": {"sums": torch.tensor([[1.0], [3.0]])}}
     state["meter"] |= {"counts": torch.tensor([[4.0, 0, 0]] * 2), "finite": torch.ones(2, 1)}
-    take_own_state(state, learner, meter, accelerator)
+    load_rank_state(state, learner, meter, accelerator)
     assert meter.fetch(learner.mean_over_ranks).means == {"loss/gan": 0.5}
-    after = gather_own_state(learner, meter, accelerator)["buffers"]
+    after = gather_rank_state(learner, meter, accelerator)["buffers"]
     assert after.keys() == before.keys()
     for name, ranks in before.items():
         assert torch.equal(after[name][0].double(), ranks.double().mean(0)), name
@@ -169,10 +169,25 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def newest(store: CheckpointStore) -> tuple[int, list[str]]:
-    said: list[str] = []
-    found = CheckpointStore(store.folder).read_newest(said.append)
+    """The step of the newest whole checkpoint, and the messages on the way."""
+    messages = RecordedMessages()
+    logger = logging.getLogger("vaegan.files.checkpoint_store")
+    logger.addHandler(messages)
+    try:
+        found = CheckpointStore(store.folder).read_newest()
+    finally:
+        logger.removeHandler(messages)
     assert found is not None
-    return found["step"], said
+    return found["step"], messages.texts
+
+
+class RecordedMessages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
 
 
 def test_the_manifest_holds_each_file_s_digest(store: CheckpointStore) -> None:
@@ -234,7 +249,7 @@ def test_damaged_checkpoints_never_push_a_good_one_out(store: CheckpointStore) -
     flip(store.path(3))
     flip(store.path(2))
     again = CheckpointStore(store.folder)
-    found = again.read_newest(lambda _: None)
+    found = again.read_newest()
     assert found is not None
     assert found["step"] == 1
     again.write(2, content(2), keep_last=1)  # keeps itself: the damaged third one is not counted
@@ -277,9 +292,10 @@ def test_a_whole_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
-def test_a_background_failure_is_said_once_until_it_is_mended() -> None:
-    said: list[str] = []
-    writer, works = BackgroundWriter(said.append), [False, False, True, False]
+def test_a_background_failure_is_reported_once_until_it_is_mended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    writer, works = BackgroundWriter(), [False, False, True, False]
 
     def write() -> None:
         if not works.pop(0):
@@ -288,8 +304,8 @@ def test_a_background_failure_is_said_once_until_it_is_mended() -> None:
     for _ in range(4):
         writer.submit(write, what="The checkpoint")
     writer.close()
-    assert len(said) == 2
-    assert said[0].startswith("The checkpoint could not be written ([Errno 28] No space")
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0].startswith("The checkpoint could not be written ([Errno 28] No space")
     assert writer.failed.keys() == {"The checkpoint"}
 
 

@@ -194,9 +194,10 @@ def test_on_a_full_disk_training_goes_on_and_the_last_checkpoint_is_kept(
     assert_equal(run, straight)
 
 
-def test_a_line_of_metrics_that_finds_no_room_is_written_later(small_disk: Path) -> None:
-    said: list[str] = []
-    metrics = MetricsFile(small_disk / "metrics.jsonl", said.append)
+def test_a_line_of_metrics_that_finds_no_room_is_written_later(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = MetricsFile(small_disk / "metrics.jsonl")
     rows = [{"step": step, "text": 900 * "x"} for step in range(12)]
     metrics.append(rows[0])
     fill_disk(small_disk / "filler")
@@ -205,7 +206,7 @@ def test_a_line_of_metrics_that_finds_no_room_is_written_later(small_disk: Path)
     whole = (small_disk / "metrics.jsonl").read_text()
     assert whole.endswith("\n"), "no half line"
     assert len(whole.splitlines()) < 11
-    [once] = said
+    [once] = caplog.messages
     assert "No space left on device" in once
     (small_disk / "filler").unlink()
     metrics.append(rows[11])

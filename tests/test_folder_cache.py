@@ -157,11 +157,15 @@ def test_decoded_images_follow_their_files(tmp_path: Path, decodes: list[None]) 
 
 @pytest.mark.parametrize("kind", ["scans", "decoded"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "garbage"])
-def test_a_damaged_cache_is_said_and_made_anew(
-    tmp_path: Path, decodes: list[None], kind: str, damage: str
+def test_a_damaged_cache_is_reported_and_made_anew(
+    tmp_path: Path,
+    decodes: list[None],
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    damage: str,
 ) -> None:
-    folder, said = fill(tmp_path / "in", 20), list[str]()
-    before = open_folder(folder, size=16, channels=1, say=said.append).load_all().clone()
+    folder = fill(tmp_path / "in", 20)
+    before = open_folder(folder, size=16, channels=1).load_all().clone()
     [path] = (tmp_path / "cache/vaegan" / kind).iterdir()
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0xFF
@@ -169,19 +173,23 @@ def test_a_damaged_cache_is_said_and_made_anew(
     damaged = {"flipped": bytes(content), "cut": cut, "garbage": b"?" * 99}
     path.unlink()  # as it is mapped still
     path.write_bytes(damaged[damage])
-    after = open_folder(folder, size=16, channels=1, say=said.append).load_all()
+    after = open_folder(folder, size=16, channels=1).load_all()
     assert torch.equal(before, after)
-    assert len(said) == 1
-    assert "damaged" in said[0]
-    open_folder(folder, size=16, channels=1, say=said.append)
-    assert len(said) == 1
+    assert len(caplog.messages) == 1
+    assert "damaged" in caplog.messages[0]
+    open_folder(folder, size=16, channels=1)
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("obstacle", ["no room", "no folder"])
-def test_without_a_cache_images_are_decoded_into_memory_and_that_is_said(
-    tmp_path: Path, decodes: list[None], monkeypatch: pytest.MonkeyPatch, obstacle: str
+def test_without_a_cache_images_are_decoded_into_memory_and_that_is_reported(
+    tmp_path: Path,
+    decodes: list[None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    obstacle: str,
 ) -> None:
-    folder, said = fill(tmp_path / "in", 20), list[str]()
+    folder = fill(tmp_path / "in", 20)
     expected = open_folder(folder, size=16, channels=1).load_all().clone()
     shutil.rmtree(tmp_path / "cache")
     if obstacle == "no room":
@@ -189,11 +197,11 @@ def test_without_a_cache_images_are_decoded_into_memory_and_that_is_said(
         monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     else:
         (tmp_path / "cache").write_text("a file of the user's")
-    source = open_folder(folder, size=16, channels=1, say=said.append)
+    source = open_folder(folder, size=16, channels=1)
     assert torch.equal(source.load_all(), expected)
     assert source.held is not None
     assert not source.held.shared
-    assert "Decoded images are not kept" in said[0]
+    assert "Decoded images are not kept" in caplog.messages[0]
     assert not list(tmp_path.glob("cache/**/*.images"))
 
 
@@ -235,7 +243,7 @@ def test_which_images_are_held_out_does_not_depend_on_which_files_are_broken(
 
     def held_out(placement: str) -> set[str]:
         data = DataConfig(validation_images=30, placement=placement, **settings)  # type: ignore[arg-type]
-        split = DataSet(data, device=torch.device("cpu"), say=lambda _: None).split
+        split = DataSet(data, device=torch.device("cpu")).split
         train, aside = split("train"), split("validation")
         assert isinstance(train, FolderImages)
         assert isinstance(aside, FolderImages)

@@ -20,8 +20,8 @@ from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
 from vaegan.batch import Batch
 from vaegan.cli import main
-from vaegan.run import trainer
 from vaegan.run.interruption import MARGIN, Interruption
+from vaegan.step.learner import Learner
 from vaegan.updates.base import AnyUpdate, Update
 
 RUN = [*TINY_OPTIONS, "--output-dir", "out", "--max-steps", "9", "--checkpoint-every", "100"]
@@ -257,14 +257,14 @@ def main_of_a_killed_process() -> None:
 def main_of_one_process() -> None:
     """Train as one of two processes, of which the second is sent SIGUSR1 in its fifth step."""
     rank, steps = os.environ["RANK"], 0
-    own = trainer.Learner.step
+    own = Learner.step
 
     def step(self: Any, *arguments: Any) -> Any:
         nonlocal steps
         steps += 1
         return own(self, *arguments)
 
-    trainer.Learner.step = step  # type: ignore[assignment, method-assign]
+    Learner.step = step  # type: ignore[assignment, method-assign]
     if rank == "1":
         signal_in_step(signal.SIGUSR1, 5)
     code = main([*RUN, "--max-steps", "100000"])

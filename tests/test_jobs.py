@@ -1,6 +1,7 @@
 """Several trainings at a time: real processes that only note when and where they run."""
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -76,8 +77,9 @@ def facts(folder: Path, name: str) -> dict[str, Any]:
 
 
 def test_two_trainings_overlap_and_a_vae_dis_starts_after_its_gan_without_holding_a_place(
-    folder: Path,
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "evaluation")
     runs = planned(
         folder,
         *("gan", "vae-dis", "vae", "vaegan"),
@@ -85,41 +87,44 @@ def test_two_trainings_overlap_and_a_vae_dis_starts_after_its_gan_without_holdin
         vae="wait_for('gan.started')",
         vae_dis="assert pathlib.Path('runs/gan/ckpt.pt').exists(), 'error: too early'",
     )
-    said: list[str] = []
-    train_all(runs, [Share(gpu="4"), Share(gpu="GPU-7")], said.append)
+    train_all(runs, [Share(gpu="4"), Share(gpu="GPU-7")])
     assert all(run.is_finished() for run in runs)
-    names = [line.split()[1] for line in said]
+    names = [line.split()[1] for line in caplog.messages]
     assert names[:2] == ["gan", "vae"]
     assert sorted(names) == ["gan", "vae", "vae-dis", "vaegan"]
     assert [facts(folder, name)["gpu"] for name in ("gan", "vae")] == ["4", "GPU-7"]
-    train_all(runs, [Share()], said.append)
-    assert len(said) == 4, "nothing is trained twice"
+    train_all(runs, [Share()])
+    assert len(caplog.messages) == 4, "nothing is trained twice"
 
 
 def test_a_training_keeps_to_its_cores_and_this_process_keeps_its_own(folder: Path) -> None:
     before = os.sched_getaffinity(0)
-    train_all(planned(folder, "vae"), [Share(cores=(min(before),))], print)
+    train_all(planned(folder, "vae"), [Share(cores=(min(before),))])
     assert facts(folder, "vae")["cores"] == [min(before)]
     assert os.sched_getaffinity(0) == before
 
 
-def test_after_a_failure_nothing_is_started_and_what_runs_goes_on_to_its_end(folder: Path) -> None:
+def test_after_a_failure_nothing_is_started_and_what_runs_goes_on_to_its_end(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "evaluation")
     runs = planned(
         folder,
         *("vae", "gan", "vaegan"),
         vae="wait_for('gan.started'); sys.exit('error: no luck')",
         gan="wait_for('told')",
     )
-    said: list[str] = []
 
-    def say(text: str) -> None:
-        said.append(text)
-        if "failed" in text:
+    def note_failure(record: logging.LogRecord) -> bool:
+        if "failed" in record.getMessage():
             (folder / "runs/told").touch()
+        return True
 
+    caplog.handler.addFilter(note_failure)
     with pytest.raises(UserError, match=r"training of vae stopped with exit code 1 \(error: no l"):
-        train_all(runs, [Share(), Share()], say)
-    assert said[2].startswith("vae failed, and no other is started: ")
+        train_all(runs, [Share(), Share()])
+    caplog.handler.removeFilter(note_failure)
+    assert caplog.messages[2].startswith("vae failed, and no other is started: ")
     assert [run.is_finished() for run in runs] == [False, True, False]
     assert not (folder / "runs/vaegan.started").exists()
 
@@ -135,7 +140,7 @@ def test_an_interruption_ends_all_trainings_with_their_processes(folder: Path) -
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        train_all(runs, [Share(), Share()], print)
+        train_all(runs, [Share(), Share()])
     assert not (folder / "runs/vaegan.started").exists()
     pids = [pid for name in ("vae", "gan") for pid in facts(folder, name)["pids"]]
     end = time.monotonic() + 10

@@ -10,12 +10,12 @@ import torch
 from tests.support.commands import ROOT, Command
 from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.test_distributed import processes as processes_of
-from vaegan import processes
+from vaegan import devices, processes
 from vaegan.batch import Partition
 from vaegan.cli import main
+from vaegan.devices import bf16_instructions, choose_precision, reason_for_precision
 from vaegan.errors import UserError
-from vaegan.processes import bf16_instructions, choose_precision, reason_for_precision
-from vaegan.run.trainer import fewest_at_a_time
+from vaegan.run.global_batch import fewest_at_a_time
 from vaegan.step.learner import check_compile
 
 CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a CPU cannot do")
@@ -24,7 +24,7 @@ CPU_ONLY = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a CPU
 @pytest.fixture(autouse=True)
 def this_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The function that the other tests do without."""
-    monkeypatch.setattr(processes, "bf16_instructions", bf16_instructions)
+    monkeypatch.setattr(devices, "bf16_instructions", bf16_instructions)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_precision_is_the_users_then_the_launchers_then_the_hardwares(
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     if told is not None:
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", told)
-    monkeypatch.setattr(processes, "has_fast_bf16", lambda *, cuda: fast)
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda *, cuda: fast)
     assert choose_precision(asked, cuda=True) == chosen
 
 
@@ -79,7 +79,7 @@ def test_bf16_that_a_launcher_may_have_been_told_not_to_take_comes_with_the_way_
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     if told is not None:
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", told)
-    monkeypatch.setattr(processes, "has_fast_bf16", lambda *, cuda: fast)
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda *, cuda: fast)
     said = reason_for_precision("auto", cuda=True)
     assert ("--precision fp32 asks for fp32" in said) == (told == "no" and fast)
 
@@ -110,7 +110,7 @@ def test_the_flags_are_those_of_the_operating_system() -> None:
         pytest.skip("not an x86 processor")
     own = lines[0].split()
     has = {"AMX": "amx_bf16" in own, "AVX512-BF16": "avx512_bf16" in own}
-    assert processes.bf16_instructions() == next((name for name in has if has[name]), None)
+    assert devices.bf16_instructions() == next((name for name in has if has[name]), None)
 
 
 @CPU_ONLY
@@ -132,9 +132,9 @@ def test_processes_that_choose_differently_are_refused(
     script.write_text(
         "import os, sys\n"
         "os.environ['ACCELERATE_MIXED_PRECISION'] = ('no', 'bf16')[int(os.environ['RANK'])]\n"
-        "from vaegan import processes\n"
+        "from vaegan import devices\n"
         "from vaegan.cli import main\n"
-        "processes.has_fast_bf16 = lambda *, cuda: False\n"
+        "devices.has_fast_bf16 = lambda *, cuda: False\n"
         "sys.exit(main())\n"
     )
     options = [word for word in TINY_OPTIONS if word not in ("--precision", "fp32")]

@@ -70,7 +70,7 @@ def test_every_configuration_is_trained_alike_and_judged_on_images_that_none_was
         assert run["generation"]["reference"] == "validation"
         assert run["reconstruction"] is None or run["reconstruction"]["split"] == "validation"
     config = vaegan.load(where / "out/runs/gan-0/ckpt.pt").config
-    assert len(load_source(config.data, "validation", say=print)) == 7
+    assert len(load_source(config.data, "validation")) == 7
     gan, *both = (
         vaegan.load(where / f"out/runs/{name}/ckpt.pt").discriminator
         for name in ("gan-0", "vae-dis-0", "vae-dis-1")

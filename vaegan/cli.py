@@ -23,6 +23,7 @@ from vaegan.config import SETTINGS, Config, DatasetName, ModelName, RecipeName
 from vaegan.effects import without_effect
 from vaegan.errors import RunCompleteError, UserError
 from vaegan.files.regular_files import expanded
+from vaegan.logs import messages_on_stderr
 from vaegan.recipes import recipe_config
 from vaegan.run.run_folder import RunFolder, read_config
 
@@ -70,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. What the user can mend is said in one sentence."""
     arguments = sys.argv[1:] if arguments is None else arguments
     stopped = "Stopped. To go on from the last checkpoint, add --resume."
-    return exit_code("train.py", lambda: run(arguments), stopped=stopped)
+    with messages_on_stderr():
+        return exit_code("train.py", lambda: run(arguments), stopped=stopped)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -177,7 +179,7 @@ def describe(config: Config) -> str:
 def start(command: Command, folder: RunFolder) -> None:
     """Check what can be checked before any work, then train."""
     from vaegan.run.tracking import check_tracker
-    from vaegan.run.trainer import train
+    from vaegan.run.train import train
 
     settings = command.settings
     check_tracker(settings.output.tracker)

@@ -1,22 +1,21 @@
-"""The devices, processes, threads and precision of a run."""
+"""The processes of a run: how they are set up, what they decide together, who goes first."""
 
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
 from vaegan.config import Precision
+from vaegan.devices import choose_precision, cpu_is_requested, set_threads
 from vaegan.errors import UserError
 
 ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-# torch.cpu.get_capabilities' names of what multiplies bf16 matrices, the faster first.
-BF16_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
 
 
 def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Accelerator:
@@ -26,13 +25,13 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
     that were started did not find each other.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    # Without an accelerator and unless told so, accelerate would let each of them train alone.
+    # Without an accelerator, and unless `cpu` is given, accelerate would let each train alone.
     cpu = cpu or (started > 1 and not torch.accelerator.is_available())
-    cuda = torch.cuda.is_available() and not cpu and not told_to_use_the_cpu()
+    cuda = torch.cuda.is_available() and not cpu and not cpu_is_requested()
     chosen = choose_precision(precision, cuda=cuda)
     if not cuda:
         # Adam's and RMSProp's running averages reach numbers below 1e-38, on which the CPU
-        # computes ten times slower. Said before the first parallel work: its threads inherit it.
+        # computes ten times slower. Set before the first parallel work: its threads inherit it.
         torch.set_flush_denormal(True)
     refuse_other_back_ends()
     try:
@@ -45,7 +44,7 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
             ],
         )
-    except ValueError as error:  # a precision, say, that the device does not have
+    except ValueError as error:  # for one, a precision that the device does not have
         reason = " ".join(str(error).split())
         raise UserError(f"accelerate cannot start as it was told: {reason}") from None
     if accelerator.num_processes != started:
@@ -55,40 +54,12 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
             "start them with accelerate launch or torchrun on GPUs or CPUs, or unset WORLD_SIZE."
         )
     _refuse_several_precisions(chosen, accelerator)
-    if accelerator.device.type == "cpu" and not _threads_are_chosen():
-        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, _cores() // local_processes))
+    if accelerator.device.type == "cpu":
+        set_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if accelerator.device.type == "cuda":
         # Every step has the same shapes: the fastest convolutions are searched for once.
         torch.backends.cudnn.benchmark = True
     return accelerator
-
-
-@contextmanager
-def all_cores() -> Iterator[None]:
-    """All cores for the CPU's arithmetic on one process, while the others wait for it."""
-    before = torch.get_num_threads()
-    if not _threads_are_chosen():
-        torch.set_num_threads(max(before, _cores()))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _threads_are_chosen() -> bool:
-    """Whether OMP_NUM_THREADS asks for a number of threads.
-
-    Launchers set one thread where it was left open: meant for data loading beside GPUs, and most
-    of the machine idle where the CPU itself computes.
-    """
-    return os.environ.get("OMP_NUM_THREADS", "1") != "1"
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return found or 1
 
 
 # What accelerate launch sets for a back end, and its option there.
@@ -101,7 +72,7 @@ OTHER_BACK_ENDS = {
 
 
 def refuse_other_back_ends() -> None:
-    """`UserError` where accelerate was told to wrap networks in what the update does not know.
+    """`UserError` where accelerate is set to wrap networks in what the update does not support.
 
     The update trains three networks in one step with gradients of its own, and averages them with
     DistributedDataParallel.
@@ -122,65 +93,6 @@ def refuse_other_back_ends() -> None:
             )
 
 
-def choose_precision(asked: Precision, *, cuda: bool) -> Literal["fp32", "bf16", "fp16"]:
-    """What `auto` means here: what the launcher was told, else bf16 where hardware has it.
-
-    fp16 is never chosen, only taken: its loss scale skips steps at the start of a run.
-    """
-    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-    if asked == "auto" and told not in ("no", "bf16", "fp16"):
-        raise UserError(
-            f"accelerate was told --mixed_precision {told}, which this trainer does not have: "
-            "give no, bf16 or fp16."
-        )
-    if asked == "auto" and told == "no":
-        return "bf16" if has_fast_bf16(cuda=cuda) else "fp32"
-    chosen = told if asked == "auto" else asked
-    if chosen == "fp16" and not cuda:
-        raise UserError(
-            "fp16 mixed precision needs a CUDA device, and there is none: choose bf16 or fp32."
-        )
-    return cast(Literal["fp32", "bf16", "fp16"], chosen)
-
-
-def has_fast_bf16(*, cuda: bool) -> bool:
-    """Whether the hardware multiplies bf16 matrices faster than fp32 ones."""
-    if cuda:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bf16_instructions() is not None
-
-
-def bf16_instructions() -> str | None:
-    """The CPU's instructions for bf16 matrices, AMX or AVX512-BF16; None where it has neither.
-
-    They are flags of the processor, so that the load of the machine does not change the choice.
-    With AVX512-BF16 alone bf16 was measured to be up to 1.8 times as fast as fp32. Without
-    either it is emulated, up to 400 times slower than fp32.
-    """
-    flags = torch.cpu.get_capabilities()
-    for flag, name in BF16_INSTRUCTIONS.items():
-        if flags.get(flag, False):
-            return name
-    return None
-
-
-def reason_for_precision(asked: Precision, *, cuda: bool) -> str:
-    """What `choose_precision` chose by: the option, what accelerate was told, or the hardware."""
-    if asked != "auto":
-        return "by --precision"
-    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
-    if told != "no":
-        return "by accelerate's --mixed_precision"
-    fast = has_fast_bf16(cuda=cuda)
-    # accelerate launch passes `no` on where it was told nothing, too.
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
-    hint = " (--precision fp32 asks for fp32, --mixed_precision no does not)"
-    hint = hint if fast and launched else ""
-    if cuda:
-        return f"since the GPU has {'' if fast else 'no '}bf16{hint}"
-    return f"since the CPU has {bf16_instructions() or 'neither AMX nor AVX512-BF16'}{hint}"
-
-
 def _refuse_several_precisions(chosen: str, accelerator: Accelerator) -> None:
     """`UserError` on every process where machines of different hardware chose differently."""
     if accelerator.num_processes == 1:
@@ -196,10 +108,6 @@ def _refuse_several_precisions(chosen: str, accelerator: Accelerator) -> None:
         )
 
 
-def told_to_use_the_cpu() -> bool:
-    return os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes", "y", "on")
-
-
 def main_decides(decision: bool, accelerator: Accelerator) -> bool:
     """The main process's decision, on every process; all of them call it."""
     if accelerator.num_processes == 1:
@@ -207,6 +115,23 @@ def main_decides(decision: bool, accelerator: Accelerator) -> bool:
     shared = torch.tensor(float(decision), device=accelerator.device)
     torch.distributed.broadcast(shared, src=0)
     return bool(shared)
+
+
+def from_main(accelerator: Accelerator, ask: Callable[[], Any]) -> Any:
+    """What `ask` returns on the main process, on every process; all of them call it.
+
+    A `UserError` that `ask` raises there is raised on all.
+    """
+    answer: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [ask()]
+        except UserError as error:
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    return answer[0]
 
 
 _numbers = itertools.count()
@@ -234,9 +159,9 @@ def local_main_first(accelerator: Accelerator) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            said = str(error) if isinstance(error, UserError) else _ENDED
+            outcome = str(error) if isinstance(error, UserError) else _ENDED
             for key in (machine, "all"):
-                store.set(key, said)
+                store.set(key, outcome)
             raise
         store.set(machine, _DONE)
     else:
@@ -254,5 +179,5 @@ def _wait_for(key: str, store: torch.distributed.Store) -> None:
     # Not the store's own wait, in which signals would wait too.
     while not store.check([key]):
         time.sleep(0.05)
-    if (said := store.get(key).decode()) != _DONE:
-        raise UserError(said)
+    if (outcome := store.get(key).decode()) != _DONE:
+        raise UserError(outcome)

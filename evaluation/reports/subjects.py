@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from vaegan.metrics.protocol import RealImages
 from vaegan.metrics.record import FORMAT, Weights, evaluate_checkpoint
 from vaegan.model import VAEGAN
 from vaegan.run.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def evaluate(
     path = folder / f"{subject.config.model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     record = _read(path, key)
     if record is None:
-        evaluator.say(f"Evaluating {subject.path}")
+        logger.info(f"Evaluating {subject.path}")
         model = subject.load(weights)
         record = evaluate_checkpoint(subject.path, weights, model, images, evaluator)
         folder.mkdir(parents=True, exist_ok=True)

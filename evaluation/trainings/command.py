@@ -7,11 +7,10 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 
-from tqdm import tqdm
-
 from vaegan.command import Parser, exit_code
 from vaegan.config import DataConfig
 from vaegan.errors import UserError
+from vaegan.logs import messages_on_stderr
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import load_extractor
 from vaegan.metrics.protocol import Protocol, RealImages, load_images
@@ -35,7 +34,8 @@ def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | 
             )
         run(options, words[cut + 1 :], shlex.join(["python", f"evaluation/{name}", *words]))
 
-    return exit_code(name, work, stopped="Stopped. The same command goes on from here.")
+    with messages_on_stderr("evaluation"):
+        return exit_code(name, work, stopped="Stopped. The same command goes on from here.")
 
 
 def add_jobs_option(parser: Parser) -> None:
@@ -58,16 +58,10 @@ def prepare(
             "prior, or compare models with encoders."
         )
     has_encoder = set(models) != {"gan"}
-    images = load_images(data, protocol, has_encoder=has_encoder, say=say, progress=True)
+    images = load_images(data, protocol, has_encoder=has_encoder, progress=True)
     accelerator = build_accelerator("fp32")
-    extractor = load_extractor(
-        options.extractor, options.extractor_weights, accelerator.device, say
-    )
-    return Evaluator(extractor, protocol, accelerator, say), images
-
-
-def say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+    extractor = load_extractor(options.extractor, options.extractor_weights, accelerator.device)
+    return Evaluator(extractor, protocol, accelerator), images
 
 
 def end_trainings_too() -> None:

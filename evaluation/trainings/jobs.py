@@ -1,16 +1,17 @@
 """Several trainings at a time, each on its share of the machine and none before its turn."""
 
+import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from evaluation.trainings.shares import Share
 from evaluation.trainings.training import Training
 
+logger = logging.getLogger(__name__)
 
-def train_all(
-    trainings: Sequence[Training], shares: Sequence[Share], say: Callable[[str], None]
-) -> None:
+
+def train_all(trainings: Sequence[Training], shares: Sequence[Share]) -> None:
     """Train whatever is not finished, as many at a time as there are shares.
 
     After a failure no other training is started, those that run go on to their end, and then the
@@ -27,7 +28,9 @@ def train_all(
                 waiting.remove(training)
                 log = training.run.root.with_suffix(".log")
                 number = trainings.index(training) + 1
-                say(f"Training {training.name} ({number} of {len(trainings)}); its log: {log}")
+                logger.info(
+                    f"Training {training.name} ({number} of {len(trainings)}); its log: {log}"
+                )
                 share = free.pop(0)
                 running[pool.submit(_fit, training, share, stop)] = training, share
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -36,7 +39,7 @@ def train_all(
                 error = future.exception()
                 if error is not None:
                     if running or failure is not None:
-                        say(f"{training.name} failed, and no other is started: {error}")
+                        logger.warning(f"{training.name} failed, and no other is started: {error}")
                     failure, waiting = failure or error, []
     finally:
         stop.set()

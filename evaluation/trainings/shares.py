@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from vaegan.devices import cpu_is_requested
 from vaegan.errors import UserError
-from vaegan.processes import told_to_use_the_cpu
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def shares(jobs: int) -> list[Share]:
         raise UserError(f"--jobs {jobs} is not allowed: it must be 1 or more.")
     if jobs == 1:
         return [Share()]
-    if torch.cuda.is_available() and not told_to_use_the_cpu():
+    if torch.cuda.is_available() and not cpu_is_requested():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         gpus = [name.strip() for name in visible.split(",") if name.strip()]
         gpus = gpus or [str(index) for index in range(torch.cuda.device_count())]

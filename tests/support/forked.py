@@ -26,7 +26,7 @@ SECONDS = 200  # that one command may take
 IMPORTED = (
     *("torch._dynamo", "torch.utils.tensorboard"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg"),
-    *("tests.support.faults_to_inject", "vaegan.cli", "vaegan.run.trainer"),
+    *("tests.support.faults_to_inject", "vaegan.cli", "vaegan.run.train"),
 )
 
 

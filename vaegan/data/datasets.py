@@ -68,7 +68,6 @@ class DataSet:
         *,
         device: torch.device | None = None,
         lead: bool = True,
-        say: Callable[[str], None] = print,
         progress: bool = False,
     ) -> None:
         """For training on `device`; None where the images are wanted in the host's memory.
@@ -76,7 +75,7 @@ class DataSet:
         One process of each machine is its `lead`, and comes first: of a folder it looks through the
         files, and the others take what it has found. Nothing is read before the first `split`.
         """
-        self.device, self.lead, self.say, self.progress = device, lead, say, progress
+        self.device, self.lead, self.progress = device, lead, progress
         self.data = data
         self._whole: dict[File, ImageSource] = {}
 
@@ -167,7 +166,6 @@ class DataSet:
                 check=data.check_images,
                 wants=self._wants,
                 lead=self.lead,
-                say=self.say,
                 progress=self.progress,
             )
         images, labels, names = {
@@ -188,11 +186,10 @@ def load_source(
     data: DataConfig,
     split: Split = "train",
     *,
-    say: Callable[[str], None] = print,
     progress: bool = False,
 ) -> ImageSource:
     """One split of a data set, in the host's memory; see `DataSet`."""
-    return DataSet(data, say=say, progress=progress).split(split)
+    return DataSet(data, progress=progress).split(split)
 
 
 def images_to_hold_out(total: int) -> int:

@@ -6,10 +6,11 @@ them, and the next start has them without decoding anything. It lies in the user
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from vaegan.data.images import DRAFT_LEAVES, BadImageError, read_image
 from vaegan.data.listing import FileNames, in_threads
 from vaegan.errors import in_one_line
 from vaegan.files.cache_folder import keep_newest, mark_used, shared_file
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "vaegan-decoded-1"
 KEPT_BYTES = 64 * 2**30  # of all decoded sets together, but for the newest
@@ -85,16 +88,14 @@ class DecodedFile:
             return False
         return os.access(self.path.parent, os.W_OK) and free >= self.size + ROOM_LEFT
 
-    def load(
-        self, *, lead: bool, refuse: bool, say: Callable[[str], None], progress: bool
-    ) -> Decoded:
+    def load(self, *, lead: bool, refuse: bool, progress: bool) -> Decoded:
         """The decoded images, mapped from the file; made anew where there is none.
 
         `lead` checks its digests; with `refuse` a set with broken files is not kept. Where it
-        cannot be kept, the images are decoded into this process's memory, which is said.
+        cannot be kept, the images are decoded into this process's memory, with a warning.
         """
         path = self.path
-        if (found := self._read(path, check=lead, say=say)) is not None:
+        if (found := self._read(path, check=lead)) is not None:
             return found
         why = "no room for them, or no permission"
         if self.can_be_kept():
@@ -104,7 +105,7 @@ class DecodedFile:
                 why = "removed by another process"
             except OSError as error:
                 why = error.strerror or str(error)
-        say(
+        logger.warning(
             in_one_line(
                 f"Decoded images are not kept in {path.parent} ({why}): each process decodes "
                 f"them into {self.size / 2**20:,.0f} MiB of its own memory, at every start."
@@ -162,14 +163,14 @@ class DecodedFile:
             file.write(end + len(end).to_bytes(8, "little"))
         made: Decoded | None = Decoded(torch.empty((0, *self.shape), dtype=torch.uint8), broken)
         if blocks:
-            made = self._read(path, check=False, say=lambda _: None)
+            made = self._read(path, check=False, warn=False)
         if (broken and refuse) or not lasting or not blocks:
             path.unlink(missing_ok=True)  # what is mapped stays until this process ends
         keep_newest(path.parent, at_most=KEPT_BYTES)
         return made
 
-    def _read(self, path: Path, *, check: bool, say: Callable[[str], None]) -> Decoded | None:
-        """What the file holds; None where it is not there, or damaged."""
+    def _read(self, path: Path, *, check: bool, warn: bool = True) -> Decoded | None:
+        """What the file holds; None where it is not there, or damaged, which `warn` reports."""
         try:
             with path.open("rb") as file:
                 file.seek(-8, os.SEEK_END)
@@ -189,7 +190,9 @@ class DecodedFile:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
         except Exception as error:  # a damaged file can raise nearly anything
-            say(in_one_line(f"The decoded images in {path} are damaged ({error}) and made anew."))
+            if warn:
+                text = f"The decoded images in {path} are damaged ({error}) and made anew."
+                logger.warning(in_one_line(text))
             return None
         mark_used(path)
         return Decoded(torch.from_numpy(mapped), broken)

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-import sys
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vaegan.data.decoded import DecodedFile
 from vaegan.data.images import BadImageError, parse_colour, read_image
@@ -20,6 +19,9 @@ from vaegan.data.scan import WHOLE, Scan, look_through, read_scan, write_scan
 from vaegan.data.sources import Held
 from vaegan.errors import UserError, in_one_line
 from vaegan.files.cache_folder import default_folder
+from vaegan.logs import EVERY_PROCESS
+
+logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 10  # bad files listed in one message
 
@@ -92,7 +94,7 @@ class FolderImages:
                     ) from None
         raise UserError(f"None of the images in {self.root} can be read any more: bring them back.")
 
-    def say_replaced(self, asked: Tensor, taken: Tensor) -> None:
+    def report_replaced(self, asked: Tensor, taken: Tensor) -> None:
         for index in asked[asked != taken].tolist():
             if (path := self.files[index]) not in self.replaced:
                 self.replaced.add(path)
@@ -100,8 +102,8 @@ class FolderImages:
                     f"{path} can no longer be read and the next image is taken in its place; "
                     f"{len(self.replaced)} of {len(self)} so far."
                 )
-                # Not only from the main process: each reads other images.
-                tqdm.write(in_one_line(text), file=sys.stderr)
+                # Each process reads other images.
+                logger.warning(in_one_line(text), extra=EVERY_PROCESS)
 
     def load(self) -> Held:
         """The images in memory; files that broke since the start are replaced as by `read`."""
@@ -122,7 +124,7 @@ class FolderImages:
             if image is None:
                 taken[row], image = self.read(row)
             images[row] = image
-        self.say_replaced(torch.arange(len(self)), taken)
+        self.report_replaced(torch.arange(len(self)), taken)
         if self.labels is not None:
             self.labels = self.labels[taken]
         return Held(images, None, shared=False)
@@ -154,7 +156,6 @@ def open_folder(
     check: Literal["headers", "all"] = "headers",
     wants: Wants = lambda size, shared: True,
     lead: bool = True,
-    say: Callable[[str], None] = print,
     progress: bool = False,
 ) -> FolderImages:
     """The images below `root`, uint8 [channels,size,size], decoded where `wants` says so.
@@ -165,7 +166,7 @@ def open_folder(
     where a process that is not the `lead` of its machine finds them.
     """
     colour, shape, cache = parse_colour(background), (channels, size, size), default_folder()
-    before = read_scan(cache, root, say)
+    before = read_scan(cache, root)
     follows = not lead and before is not None
     scan = (
         before if before is not None and follows else look_through(root, before, progress=progress)
@@ -178,7 +179,7 @@ def open_folder(
         scan.in_memory = wants(decoded.size, decoded.can_be_kept())
     held = None
     if len(headed) and scan.in_memory and not (refuse and scan.bad):
-        found = decoded.load(lead=not follows, refuse=refuse, say=say, progress=progress)
+        found = decoded.load(lead=not follows, refuse=refuse, progress=progress)
         for number, row in enumerate(headed.tolist()):
             scan.has_pixels(row, found.broken.get(number))
         held = Held(found.images, None, shared=decoded.is_kept())
@@ -189,11 +190,11 @@ def open_folder(
             if not scan.same_as(before):
                 write_scan(cache, root, scan)
         except OSError as error:
-            say(
+            logger.warning(
                 f"What was found out of {root} is not kept, since {cache} cannot be written "
                 f"({error.strerror}): every process and every start finds it out anew."
             )
-        _answer_for_bad(root, scan, refuse, say)
+        _answer_for_bad(root, scan, refuse)
 
     usable = np.setdiff1d(headed, list(scan.broken))
     if not len(usable):
@@ -211,8 +212,8 @@ def open_folder(
     )
 
 
-def _answer_for_bad(root: Path, scan: Scan, refuse: bool, say: Callable[[str], None]) -> None:
-    """Name and count the files that are no images: refuse them, or say that they are skipped."""
+def _answer_for_bad(root: Path, scan: Scan, refuse: bool) -> None:
+    """Name and count the files that are no images: refuse them, or warn that they are skipped."""
     bad = sorted({**scan.bad, **scan.broken}.items())
     if not bad:
         return
@@ -222,7 +223,7 @@ def _answer_for_bad(root: Path, scan: Scan, refuse: bool, say: Callable[[str], N
     counted = f"{len(bad)} of {len(scan.files)} files in {root} cannot be read as images"
     if refuse:
         raise UserError(f"{counted}: {listed}; mend or remove them, or add --bad-images skip.")
-    say(in_one_line(f"{counted} and are skipped: {listed}."))
+    logger.warning(in_one_line(f"{counted} and are skipped: {listed}."))
 
 
 def _label(files: FileNames) -> tuple[Tensor | None, tuple[str, ...]]:

@@ -148,7 +148,7 @@ class Loader:
             if isinstance(read, str):
                 raise UserError(read)
             taken, images = read
-            self.source.say_replaced(self.order(step), taken)
+            self.source.report_replaced(self.order(step), taken)
             here = taken.to(self.device, non_blocking=True)
             yield images, None if self.labels is None else self.labels[here]
 

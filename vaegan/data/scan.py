@@ -6,8 +6,8 @@ finds out, and the others read what it has kept.
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from vaegan.data.listing import FileNames, in_threads, list_images
 from vaegan.errors import in_one_line
 from vaegan.files.cache_folder import keep_newest, mark_used, shared_file
 from vaegan.files.tensor_files import read_tensors
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "vaegan-scan-1"
 KEPT_BYTES = 2**30  # of all scans together: of some ten million files
@@ -127,7 +129,7 @@ def scan_file(folder: Path, root: Path) -> Path:
     return folder / "scans" / f"{name}.pt"
 
 
-def read_scan(folder: Path, root: Path, say: Callable[[str], None]) -> Scan | None:
+def read_scan(folder: Path, root: Path) -> Scan | None:
     """The scan of `root` that is kept in `folder`, if there is one and it is whole."""
     path = scan_file(folder, root)
     try:
@@ -151,7 +153,8 @@ def read_scan(folder: Path, root: Path, say: Callable[[str], None]) -> Scan | No
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except Exception as error:  # a damaged file can raise nearly anything
-        say(in_one_line(f"What was known of {root} is damaged ({error}) and is found out anew."))
+        text = f"What was known of {root} is damaged ({error}) and is found out anew."
+        logger.warning(in_one_line(text))
         return None
     mark_used(path)
     return scan

@@ -54,8 +54,8 @@ class ImageSource(Protocol):
         """The image at `index`; or at the index given with it, where that one has since broken."""
         ...
 
-    def say_replaced(self, asked: Tensor, taken: Tensor) -> None:
-        """Say and count the images that `read` took others for; both int64 [n]."""
+    def report_replaced(self, asked: Tensor, taken: Tensor) -> None:
+        """Report and count the images that `read` took others for; both int64 [n]."""
         ...
 
     @property
@@ -117,7 +117,7 @@ class ArrayImages:
     def read(self, index: int) -> tuple[int, Tensor]:
         return index, self.images[index]
 
-    def say_replaced(self, asked: Tensor, taken: Tensor) -> None:
+    def report_replaced(self, asked: Tensor, taken: Tensor) -> None:
         return None  # what is in memory does not change
 
     def load_all(self) -> Tensor:

@@ -7,8 +7,8 @@ file at worst, never a new file that cannot be checked.
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,8 @@ from vaegan.errors import UserError
 from vaegan.files.checkpoint import RESUME_FORMAT, read_file, write_file
 from vaegan.files.regular_files import open_regular, read_regular
 from vaegan.files.whole_files import DigestedFile, write_text
+
+logger = logging.getLogger(__name__)
 
 MOST_MANIFEST_BYTES, MOST_BYTES = 2**24, 2**50
 _NAME = re.compile(r"step-(\d{8,})\.pt")
@@ -63,11 +65,11 @@ class CheckpointStore:
                 each.unlink()
             self._write_manifest(self.manifest())
 
-    def read_newest(self, say: Callable[[str], None]) -> dict[str, Any] | None:
+    def read_newest(self) -> dict[str, Any] | None:
         """The content of the newest checkpoint that is whole; None where there is none at all.
 
-        Those that are passed over are said. Raises `UserError`, and removes nothing, where there
-        are checkpoints and none can be used.
+        A warning names those that are passed over. Raises `UserError`, and removes nothing, where
+        there are checkpoints and none can be used.
         """
         reasons: list[str] = []
         manifest = self.manifest()
@@ -80,7 +82,7 @@ class CheckpointStore:
                 continue
             if reasons:
                 passed = ", ".join(sorted(self.damaged))
-                say(f"Passed over for {path.name}: {passed}. {reasons[0]}")
+                logger.warning(f"Passed over for {path.name}: {passed}. {reasons[0]}")
             return content
         if reasons:
             raise UserError(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from vaegan.files.cache_folder import shared_file
 from vaegan.files.tensor_files import read_tensors
 from vaegan.metrics.extraction import extract, sum_over_processes
 from vaegan.metrics.extractors import Extractor
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "vaegan-features-1"
 
@@ -25,16 +27,16 @@ def real_features(
     batch_size: int,
     accelerator: Accelerator,
     title: str,
-    say: Callable[[str], None] = print,
     progress: bool = True,
 ) -> Tensor:
     """Features [N,D] of images in memory, uint8 [N,C,S,S]; from `folder` where it has them.
 
-    A file there that is damaged is said and computed anew; one that cannot be written is said.
+    Features whose file is damaged are computed anew. That is a warning, as is a file that cannot
+    be written.
     """
     key = features_key(images, extractor)
     path = None if folder is None else cache_file(folder, key)
-    kept = None if path is None else read_features(path, key, say)
+    kept = None if path is None else read_features(path, key)
     # Processes on several machines may have several caches: all read, or all compute.
     found = torch.tensor([float(kept is not None)])
     sum_over_processes(found, accelerator)
@@ -53,7 +55,9 @@ def real_features(
         try:
             write_features(path, key, features)
         except OSError as error:
-            say(f"Features are not kept, since {path.parent} cannot be written ({error.strerror}).")
+            logger.warning(
+                f"Features are not kept, since {path.parent} cannot be written ({error.strerror})."
+            )
     return features
 
 
@@ -91,7 +95,7 @@ def write_features(path: Path, key: str, features: Tensor) -> None:
         torch.save({"key": key, "sha256": tensor_digest(features), "features": features}, file)
 
 
-def read_features(path: Path, key: str, say: Callable[[str], None]) -> Tensor | None:
+def read_features(path: Path, key: str) -> Tensor | None:
     """The features in `path` if they are there, whole, and those of `key`; executes nothing."""
     if not path.is_file():
         return None
@@ -104,5 +108,5 @@ def read_features(path: Path, key: str, say: Callable[[str], None]) -> Tensor | 
         reason = "its digest does not fit"
     except Exception as error:  # a damaged file can raise nearly anything
         reason = type(error).__name__
-    say(f"The cached features in {path} are damaged ({reason}) and are computed anew.")
+    logger.warning(f"The cached features in {path} are damaged ({reason}) and are computed anew.")
     return None

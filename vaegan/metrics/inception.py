@@ -4,7 +4,7 @@ torch-fidelity reproduces the TensorFlow graph of 2015-12-05 (Heusel et al. 2017
 pixels included, which samples bilinearly without antialiasing.
 """
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import (
 
 from vaegan.errors import UserError
 from vaegan.metrics.extractors import Description
+
+logger = logging.getLogger(__name__)
 
 FILE = URL_INCEPTION_V3.rsplit("/", 1)[1]
 
@@ -38,12 +40,12 @@ class Inception(FeatureExtractorInceptionV3):
         super().__init__(name, features_list, feature_extractor_weights_path)
 
     @staticmethod
-    def own_weights(say: Callable[[str], None]) -> Path:
+    def own_weights() -> Path:
         """torch-fidelity's file, fetched once into torch's hub folder and checked."""
         path = Path(torch.hub.get_dir(), "checkpoints", FILE)
         if path.is_file():
             return path
-        say(f"Fetching Inception's weights (92 MB) into {path.parent}.")
+        logger.info(f"Fetching Inception's weights (92 MB) into {path.parent}.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             digest = FILE.rsplit("-", 1)[1].removesuffix(".pth")

@@ -1,6 +1,5 @@
 """What is compared with what: how many samples, from where, against which images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -80,7 +79,6 @@ def load_images(
     protocol: Protocol,
     *,
     has_encoder: bool,
-    say: Callable[[str], None] = print,
     progress: bool = False,
 ) -> RealImages:
     """The images that `protocol` asks for; `UserError` where the data set does not have as many.
@@ -89,7 +87,7 @@ def load_images(
     mnist5k's held-out tenth is its test split, a folder's the images that were set aside; where
     none were, training images are reconstructed.
     """
-    images = DataSet(data, say=say, progress=progress)
+    images = DataSet(data, progress=progress)
     if protocol.reference == "validation" and not images.set_aside:
         raise UserError(
             "--reference validation is asked for, and the model was trained without "

@@ -1,8 +1,11 @@
-"""Steps over time: the loop, what it leaves behind, and how it stops and goes on.
+"""Steps over time: the parts of a run, the loop over its steps, and how it stops and goes on.
 
+setting up          train.py: global_batch.py, length.py, training_data.py, summary.py
 the loop            trainer.py, evaluating.py (evaluation_cost.py), profiling.py
-what it says        measures.py, metrics_file.py, pictures.py, tracking.py
-where it lives      run_folder.py, background.py
+numbers             measures.py, recording.py, metrics_file.py, tracking.py
+warnings            collapse.py, skipped_steps.py
+pictures            previews.py, pictures.py, curves.py
+files               run_folder.py, saving.py (rank_state.py)
 stopping            interruption.py, failures.py
-going on            save_schedule.py, rank_state.py, resuming.py
+going on            resuming.py
 """

@@ -6,9 +6,9 @@ measured is a copy, and all random numbers are drawn from generators of their ow
 """
 
 import copy
+import logging
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from vaegan.networks import Absent, Networks
 from vaegan.processes import local_main_first, main_decides
 from vaegan.run.evaluation_cost import MOST_SHARE, EvaluationCost
 
+logger = logging.getLogger(__name__)
+
 
 class PeriodicEvaluation:
     """Fréchet and kernel distance of averaged weights' samples to held-out images.
@@ -40,13 +42,11 @@ class PeriodicEvaluation:
     main process alone gets the numbers. Raises `UserError` where the extractor cannot be had.
     """
 
-    def __init__(
-        self, config: Config, accelerator: Accelerator, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, config: Config, accelerator: Accelerator) -> None:
         asked = config.evaluation
-        self.config, self.accelerator, self.say = config, accelerator, say
+        self.config, self.accelerator = config, accelerator
         with local_main_first(accelerator):  # who downloads, the others then find
-            self.extractor = load_extractor(asked.eval_extractor, None, accelerator.device, say)
+            self.extractor = load_extractor(asked.eval_extractor, None, accelerator.device)
         self.best, self.is_best = math.inf, False
         self.record: dict[str, Any] = {}  # the last evaluation, with all that it depends on
 
@@ -67,7 +67,6 @@ class PeriodicEvaluation:
             self.extractor,
             self.protocol,
             self.accelerator,
-            self.say,
             progress=False,
             distances_alone=True,
         )
@@ -89,7 +88,7 @@ class PeriodicEvaluation:
         `decoder` is the model's, with any weights; `step` is where the run begins.
         """
         self.cost, self.first_step, self.warned = EvaluationCost(), step, False
-        self.say(self._what())
+        logger.info(self._what())
         self.evaluator.reference_features(self.images)
         self.best = self._judge_best(copy.deepcopy(decoder), best_file)
         self.cost.is_prepared()
@@ -120,7 +119,7 @@ class PeriodicEvaluation:
             self.best = distance
         names = self.record["names"]
         frechet, kernel = names["frechet_distance"], names["kernel_distance"]
-        self.say(
+        logger.info(
             f"Step {step:,}: {frechet} {distance:.5g}, {kernel} "
             f"{self.record['kernel_distance']:.4g}, in {seconds:.1f} s"
             + (": the best so far." if self.is_best else ".")
@@ -178,7 +177,7 @@ class PeriodicEvaluation:
                 again.fill_(1)
         sum_over_processes(again, self.accelerator)
         if again:
-            self.say(f"{best_file} was chosen by another measure and is judged by this one.")
+            logger.info(f"{best_file} was chosen by another measure and is judged by this one.")
             best = self._measure(decoder).get("frechet_distance", math.inf)
         return best
 
@@ -201,7 +200,7 @@ class PeriodicEvaluation:
         share = self.cost.share_at(every, steps)
         if share > MOST_SHARE:
             self.warned = True
-            self.say(
+            logger.warning(
                 f"Evaluations every {every:,} steps take {share:.0%} of the time; with "
                 f"--eval-every {self.cost.enough(steps)} or auto it would be {MOST_SHARE:.0%}, and "
                 "fewer --eval-samples help too."

@@ -1,8 +1,8 @@
 """`metrics.jsonl`: a line of numbers for each time that the run logs."""
 
 import json
+import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +10,30 @@ from vaegan.errors import UserError
 from vaegan.files.regular_files import read_regular
 from vaegan.files.whole_files import write_text
 
+logger = logging.getLogger(__name__)
+
 MOST_BYTES = 2**32
 
 
 class MetricsFile:
     """Appends lines, whole or not at all. A line that finds no room waits for the next one."""
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        self.path, self.say = path, say
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.waiting: list[str] = []
-        self.told = False
+        self.warned = False
 
     def append(self, row: dict[str, Any]) -> None:
         self.waiting.append(json.dumps(row) + "\n")
         try:
             self._write("".join(self.waiting).encode())
         except OSError as error:
-            if not self.told:
-                self.say(
+            if not self.warned:
+                logger.warning(
                     f"{self.path} could not be written ({error.strerror}); training goes on, and "
                     "its lines are written once there is room."
                 )
-            self.told = True
+            self.warned = True
         else:
             self.waiting.clear()
 

@@ -1,7 +1,8 @@
 """`--profile`: a torch profiler trace of a few early steps, and a table of where the time went."""
 
+import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from vaegan.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 # The first steps find the fastest convolutions, make the optimiser's state or compile.
 SKIPPED_STEPS, RECORDED_STEPS = 5, 3
@@ -34,16 +37,14 @@ KINDS = {
 class StepProfiler:
     """Counts the steps of a run and records steps 6 to 8 of them."""
 
-    def __init__(
-        self, folder: Path, device: torch.device, steps: int, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, folder: Path, device: torch.device, steps: int) -> None:
         needed = SKIPPED_STEPS + RECORDED_STEPS
         if steps < needed:
             raise UserError(
                 f"--profile records steps {SKIPPED_STEPS + 1} to {needed} of a run, and this one "
                 f"has only {steps}: train for at least {needed}."
             )
-        self.folder, self.device, self.say = folder, device, say
+        self.folder, self.device = folder, device
         self.taken = 0
         self.profiler: Any = None
 
@@ -64,8 +65,8 @@ class StepProfiler:
             self.folder.mkdir(exist_ok=True)
             path = self.folder / f"steps-{SKIPPED_STEPS + 1}-{self.taken}.json"
             self.profiler.export_chrome_trace(str(path))
-            self.say(time_table(self.profiler.key_averages(), device=self.device.type))
-            self.say(f"Trace: {path} (open it at https://ui.perfetto.dev).")
+            logger.info(time_table(self.profiler.key_averages(), device=self.device.type))
+            logger.info(f"Trace: {path} (open it at https://ui.perfetto.dev).")
             self.profiler = None
 
 

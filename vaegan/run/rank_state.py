@@ -1,4 +1,4 @@
-"""What each process has for itself, so that a resumed run has it again on every one of them.
+"""The state that differs between processes, which a resumed run restores on each of them.
 
 Weights and optimisers are equal on all processes. Batch norm's running statistics are not, since
 each process sees its own part of the batch; nor are their averages, nor the sums of the metrics
@@ -15,7 +15,7 @@ from vaegan.run.measures import Meter
 from vaegan.step.learner import Learner
 
 
-def gather_own_state(learner: Learner, meter: Meter, accelerator: Accelerator) -> dict[str, Any]:
+def gather_rank_state(learner: Learner, meter: Meter, accelerator: Accelerator) -> dict[str, Any]:
     """Every process's buffers and sums, on the host; all processes call it.
 
     `buffers` by name, each [P,...] for P processes; `meter` likewise, for the metrics `names`.
@@ -29,21 +29,23 @@ def gather_own_state(learner: Learner, meter: Meter, accelerator: Accelerator) -
     }
 
 
-def take_own_state(
+def load_rank_state(
     state: dict[str, Any], learner: Learner, meter: Meter, accelerator: Accelerator
 ) -> None:
-    """The way back. On another number of processes each takes the mean over those that were."""
+    """Load `gather_rank_state`'s value; another number of processes gets the mean over the old."""
     rank, world = accelerator.process_index, accelerator.num_processes
 
-    def mine(everyone: Tensor) -> Tensor:
+    def of_this_rank(everyone: Tensor) -> Tensor:
         if len(everyone) == world:
             return everyone[rank]
         return everyone.mean(0) if everyone.is_floating_point() else everyone[0]
 
     for name, buffer in _buffers(learner).items():
-        buffer.copy_(mine(state["buffers"][name]))
+        buffer.copy_(of_this_rank(state["buffers"][name]))
     if state["meter"]:
-        sums = {name: mine(value).to(learner.device) for name, value in state["meter"].items()}
+        sums = {
+            name: of_this_rank(value).to(learner.device) for name, value in state["meter"].items()
+        }
         meter.load_state(state["names"], sums)
 
 
@@ -59,17 +61,17 @@ def _buffers(learner: Learner) -> dict[str, Tensor]:
     }
 
 
-def _gather(own: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
+def _gather(tensors: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
     """Each tensor of every process, [P,...], by one exchange; on the host."""
     world = accelerator.num_processes
-    if world == 1 or not own:
-        return {name: value.detach().cpu().clone()[None] for name, value in own.items()}
+    if world == 1 or not tensors:
+        return {name: value.detach().cpu().clone()[None] for name, value in tensors.items()}
     # Float64 holds float32 and the counts of batches exactly.
-    flat = torch.cat([value.detach().double().flatten() for value in own.values()])
+    flat = torch.cat([value.detach().double().flatten() for value in tensors.values()])
     rows = [torch.empty_like(flat) for _ in range(world)]
     torch.distributed.all_gather(rows, flat)
-    pieces = torch.stack(rows).cpu().split([value.numel() for value in own.values()], dim=1)
+    pieces = torch.stack(rows).cpu().split([value.numel() for value in tensors.values()], dim=1)
     return {
         name: piece.reshape(world, *value.shape).to(value.dtype)
-        for (name, value), piece in zip(own.items(), pieces, strict=True)
+        for (name, value), piece in zip(tensors.items(), pieces, strict=True)
     }

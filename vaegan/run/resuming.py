@@ -1,15 +1,22 @@
 """What a run goes on from, and in what it then differs from a run that was never stopped."""
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
-from vaegan.config import Config
-from vaegan.errors import UserError
+from vaegan.config import Config, OptimConfig
+from vaegan.errors import RunCompleteError, UserError
+from vaegan.processes import from_main
+from vaegan.run.length import RunLength, total_steps
 from vaegan.run.run_folder import RunFolder
+from vaegan.run.summary import precision_of
+
+logger = logging.getLogger(__name__)
+
+# Share of the first learning rate below which a longer run changes next to nothing.
+WORTH_TRAINING_AT = 0.01
 
 # What changes how sums are rounded; accumulation also what batch norm sees at a time.
 _EXACTNESS = (
@@ -18,30 +25,14 @@ _EXACTNESS = (
 )
 
 
-def from_main(accelerator: Accelerator, ask: Callable[[], Any]) -> Any:
-    """What `ask` says on the main process, on all of them; its `UserError` too."""
-    answer: list[Any] = [None]
-    if accelerator.is_main_process:
-        try:
-            answer = [ask()]
-        except UserError as error:
-            answer = [error]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], UserError):
-        raise answer[0]
-    return answer[0]
-
-
-def newest_checkpoint(
-    folder: RunFolder, accelerator: Accelerator, say: Callable[[str], None]
-) -> dict[str, Any] | None:
+def newest_checkpoint(folder: RunFolder, accelerator: Accelerator) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, the same one on every process; None for none.
 
     Raises `UserError` where there are only damaged ones, or where they are gone.
     """
 
     def read() -> dict[str, Any] | None:
-        content = folder.store.read_newest(say)
+        content = folder.store.read_newest()
         if content is None and folder.inference_file.exists():
             raise UserError(
                 f"{folder.checkpoints} holds no checkpoint any more, and beginning again would "
@@ -54,6 +45,56 @@ def newest_checkpoint(
     return content
 
 
+def continued(
+    length: RunLength,
+    checkpoint: dict[str, Any],
+    config: Config,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    images: int,
+) -> RunLength:
+    """`length` from the step of `checkpoint` on; `images` is how many there are to train on.
+
+    All processes call it. Raises `RunCompleteError` where no step is left, and `UserError` where
+    the learning rates have fallen too far for more steps.
+    """
+    start, seconds = int(checkpoint["step"]), checkpoint.get("seconds", 0.0)
+    stop, limit = length.stop, config.training.max_seconds
+    # Where a signal came after the seconds were over, the step that ends the run is to come.
+    if limit is not None and start % config.output.log_every == 0 and seconds >= limit:
+        stop = start
+    ended = start == stop and from_main(accelerator, lambda: folder.inference_step() == start)
+    if start > stop or ended:
+        trained, more = f"{start} of {stop} steps", "--max-steps or --epochs"
+        if limit is not None:
+            trained = f"{start} steps in {seconds:,.1f} of {limit:,.1f} s"
+            more = "--max-seconds"
+        raise RunCompleteError(
+            f"The run in {folder.root} is complete ({trained}): raise {more} to train on."
+        )
+    if limit is None:  # otherwise the number of steps is not known
+        before = Config.from_dict(checkpoint["config"])
+        planned = total_steps(before, images, length.global_batch)
+        _refuse_without_learning_rate(config.optim, before.optim, stop, planned)
+    return RunLength(stop, length.global_batch, start, seconds)
+
+
+def _refuse_without_learning_rate(
+    optim: OptimConfig, before: OptimConfig, stop: int, planned: int
+) -> None:
+    """`UserError` where a run of `planned` steps is made longer than its learning rates' fall."""
+    if optim.lr_schedule == "constant" or optim.lr_final_factor >= WORTH_TRAINING_AT:
+        return
+    end = optim.lr_decay_steps
+    if stop > end and stop > planned and end == before.lr_decay_steps:
+        raise UserError(
+            f"The learning rates of this run have fallen to {optim.lr_final_factor:.2g} times "
+            f"their start by step {end:,} (--lr-schedule {optim.lr_schedule}), and it would go "
+            f"on to step {stop:,} with these: give --lr-decay-steps {stop} to let "
+            "them fall over the longer run, or another number of steps."
+        )
+
+
 def made_by(config: Config, accelerator: Accelerator, images: int) -> dict[str, Any]:
     """What a checkpoint's numbers depend on, beside the settings that may not change."""
     cpu = accelerator.device.type == "cpu"
@@ -62,7 +103,7 @@ def made_by(config: Config, accelerator: Accelerator, images: int) -> dict[str, 
         "images": images,
         "device": accelerator.device.type,
         "threads": torch.get_num_threads() if cpu else None,
-        "precision": str(accelerator.mixed_precision).replace("no", "fp32"),
+        "precision": precision_of(accelerator),
         "compile": config.compute.compile,
         "accumulate": config.training.accumulate,
         "discriminator_passes": config.compute.discriminator_passes,
@@ -96,3 +137,17 @@ def no_longer_exact(was: dict[str, Any], now: dict[str, Any], *, batch_norm: boo
     if not parts:
         return None
     return f"Not bit for bit what an uninterrupted run would be: {'; '.join(parts)}."
+
+
+def log_resumption(
+    checkpoint: dict[str, Any] | None, now: dict[str, Any], config: Config, folder: RunFolder
+) -> None:
+    """Log where the run goes on; warn where it is not exact. `now` is `made_by` of this process."""
+    where = "the beginning: it had no checkpoint"
+    if checkpoint is not None:
+        where = f"step {checkpoint['step']:,}"
+    logger.info(f"Resuming {folder.root} at {where}.")
+    if checkpoint is not None and "made_by" in checkpoint:
+        batch_norm = config.has_batch_norm() and not config.compute.sync_batchnorm
+        if line := no_longer_exact(checkpoint["made_by"], now, batch_norm=batch_norm):
+            logger.warning(line)

@@ -1,5 +1,6 @@
 """Dashboards. A tracker never stands in the way: no prompt, no wait, no crash of the training."""
 
+import logging
 import netrc
 import os
 import socket
@@ -18,10 +19,10 @@ from torch import Tensor
 from vaegan.config import Config
 from vaegan.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 CONNECT_SECONDS = 3.0  # how long a tracker's server may take to answer before we go on offline
 FINISH_SECONDS = 60.0  # how long the last upload may take before it is left for `wandb sync`
-
-Say = Callable[[str], None]
 
 
 class Tracker(Protocol):
@@ -44,21 +45,23 @@ def check_tracker(name: str) -> None:
         )
 
 
-def build_tracker(config: Config, folder: Path, say: Say, resumed_at: int | None = None) -> Tracker:
-    """The tracker of `config.output.tracker`; one that cannot start is replaced by none, and said.
+def build_tracker(config: Config, folder: Path, resumed_at: int | None = None) -> Tracker:
+    """The tracker of `config.output.tracker`; one that cannot start is left out with a warning.
 
     A run that goes on at the step `resumed_at` goes on in its dashboard too.
     """
-    kinds: dict[str, Callable[[Config, Path, Say, int | None], Tracker]] = {
+    kinds: dict[str, Callable[[Config, Path, int | None], Tracker]] = {
         "wandb": WandbTracker,
         "tensorboard": TensorBoardTracker,
     }
     if config.output.tracker == "none":
         return NoTracker()
     try:
-        return Guarded(kinds[config.output.tracker](config, folder, say, resumed_at), say)
+        return Guarded(kinds[config.output.tracker](config, folder, resumed_at))
     except Exception as error:  # whatever is wrong with a dashboard, training goes on
-        say(f"{config.output.tracker} could not start and is left out ({_brief(error)}).")
+        logger.warning(
+            f"{config.output.tracker} could not start and is left out ({_brief(error)})."
+        )
         return NoTracker()
 
 
@@ -76,10 +79,10 @@ class NoTracker:
 
 
 class Guarded:
-    """Passes everything on until the tracker fails once; then says so and trains without it."""
+    """Passes everything on until the tracker fails once; then warns and leaves it out."""
 
-    def __init__(self, tracker: Tracker, say: Say) -> None:
-        self.tracker, self.say = tracker, say
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
 
     def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None:
         self._try(lambda: self.tracker.log(values, step, images_seen))
@@ -94,7 +97,7 @@ class Guarded:
         try:
             call()
         except Exception as error:
-            self.say(f"The tracker failed and is left out from here on ({_brief(error)}).")
+            logger.warning(f"The tracker failed and is left out from here on ({_brief(error)}).")
             self.tracker = NoTracker()
 
 
@@ -106,12 +109,10 @@ class WandbTracker:
     checkpoint was from before, have the same numbers.
     """
 
-    def __init__(
-        self, config: Config, folder: Path, say: Say, resumed_at: int | None = None
-    ) -> None:
+    def __init__(self, config: Config, folder: Path, resumed_at: int | None = None) -> None:
         import wandb
 
-        self.say, self.folder = say, folder
+        self.folder = folder
         why_offline = _why_offline()
         mode = os.environ.get("WANDB_MODE") or ("offline" if why_offline else "online")
         id_file = folder / "wandb-id.txt"
@@ -135,9 +136,11 @@ class WandbTracker:
         self.run.define_metric("*", step_metric="step")
         if mode == "offline":
             reason = f" ({why_offline})" if why_offline else ""
-            say(f"W&B records offline{reason}; to upload: wandb sync {folder}/wandb/offline-run-*")
+            logger.info(
+                f"W&B records offline{reason}; to upload: wandb sync {folder}/wandb/offline-run-*"
+            )
         elif mode == "online":
-            say(f"W&B: {self.run.url}")
+            logger.info(f"W&B: {self.run.url}")
 
     def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None:
         self.run.log({**values, "step": step, "images_seen": images_seen})
@@ -154,7 +157,7 @@ class WandbTracker:
         thread.start()
         thread.join(FINISH_SECONDS)
         if thread.is_alive():
-            self.say(f"W&B is still uploading; later: wandb sync {self.folder}/wandb/run-*")
+            logger.warning(f"W&B is still uploading; later: wandb sync {self.folder}/wandb/run-*")
 
 
 class TensorBoardTracker:
@@ -163,16 +166,14 @@ class TensorBoardTracker:
     Of a resumed run, what was logged beyond the step it goes on from is hidden: it comes again.
     """
 
-    def __init__(
-        self, config: Config, folder: Path, say: Say, resumed_at: int | None = None
-    ) -> None:
+    def __init__(self, config: Config, folder: Path, resumed_at: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         # From the beginning the first pictures, of step 0, are drawn again.
         purge = resumed_at + 1 if resumed_at else resumed_at
         self.writer = SummaryWriter(folder / "tensorboard", purge_step=purge)
         self.writer.add_text("config", f"```\n{_as_yaml(config)}\n```")
-        say(f"TensorBoard: tensorboard --logdir {folder}/tensorboard")
+        logger.info(f"TensorBoard: tensorboard --logdir {folder}/tensorboard")
 
     def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None:
         for name, value in {**values, "images_seen": images_seen}.items():

@@ -1,0 +1,70 @@
+"""The images of a run: what it trains on, what its previews show, and how many are held out."""
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vaegan.config import Config
+from vaegan.data import DataSet, ImageSource
+from vaegan.errors import UserError
+from vaegan.processes import from_main, local_main_first
+from vaegan.run.previews import choose_preview
+
+if TYPE_CHECKING:
+    from vaegan.run.evaluating import PeriodicEvaluation
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingData(NamedTuple):
+    """What a run takes from its data set."""
+
+    source: ImageSource
+    """What is trained on."""
+    preview: Tensor | None
+    """The originals of the reconstructions, uint8 [32,C,S,S]; None but on the main process."""
+    held_out: int
+    """How many training images are held out for validation."""
+
+
+def load_training_data(
+    config: Config, accelerator: Accelerator, evaluation: "PeriodicEvaluation | None"
+) -> TrainingData:
+    """Load the images, those of `evaluation` too; all processes call it.
+
+    Raises `UserError` for data that are missing, damaged or too few, and where processes find
+    different images.
+    """
+    is_main = accelerator.is_main_process
+    with local_main_first(accelerator):  # which downloads and decodes for the others
+        data = DataSet(
+            config.data,
+            device=accelerator.device,
+            lead=accelerator.is_local_main_process,
+            progress=is_main,
+        )
+        source = data.split("train")
+        preview = choose_preview(data, config.training.seed) if is_main else None
+        if evaluation is not None:
+            evaluation.choose_images(data)
+    check_same_images(source, accelerator)
+    if data.held_out_split != "test":
+        logger.info(data.held_out_in_words())
+    return TrainingData(source, preview, data.set_aside)
+
+
+def check_same_images(source: ImageSource, accelerator: Accelerator) -> None:
+    """`UserError` where a process has other images than the main one; all processes call it."""
+    identity = source.identity
+    expected = from_main(accelerator, lambda: identity)
+    differs = torch.tensor(float(identity != expected), device=accelerator.device)
+    if accelerator.num_processes > 1:
+        torch.distributed.all_reduce(differs)
+    if differs:
+        raise UserError(
+            f"{int(differs)} of {accelerator.num_processes} processes find other images to train "
+            f"on than the main one ({expected}; here {identity}): give all machines the same files."
+        )
