@@ -68,6 +68,7 @@ def go_on(forked: Forked, runs: Path, name: str, ranks: int) -> str:
 def checkpoint(run: Path, step: int) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(run / f"checkpoints/step-{step:08d}.pt", weights_only=True)
     del content["config"]  # names the output folder
+    del content["seconds"]  # of a clock
     return content
 
 
