@@ -23,9 +23,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
-# Started as a file, this finds what lies beside it under the same name as everyone else does.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
 from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
