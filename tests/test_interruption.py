@@ -179,7 +179,7 @@ def test_processes_that_are_apart_stop_after_the_same_step_and_soon(
     stopped: dict[str, int] = {}
     for step in range(1, 40):
         if step == told_in:
-            told.told = signal.SIGTERM
+            told.received = signal.SIGTERM
         # The one that is further looks before the other comes to its own step.
         turns = [("other", other, step + ahead), ("told", told, step)]
         if ahead < 0:
@@ -204,7 +204,7 @@ def test_a_step_that_nobody_interrupts_asks_the_store_every_fourth_time() -> Non
 def test_two_processes_that_are_told_something_else_stop_for_the_same() -> None:
     store = CountedStore()
     first, second = listening(store), listening(store)
-    first.told, second.told = signal.SIGTERM, signal.SIGUSR1
+    first.received, second.received = signal.SIGTERM, signal.SIGUSR1
     told = [
         next(step for step in range(5, 30) if each.after_step(step) is signal.SIGTERM)
         for each in (first, second)

@@ -1,7 +1,7 @@
 """Which networks turn images into features, and how their weights are brought.
 
 An extractor is one class, registered with torch-fidelity through its own interface, and its entry
-in `EXTRACTORS`. See `efficientnet.py` for all that such a class has to say.
+in `EXTRACTORS`. See `efficientnet.py` for all that such a class needs.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Evaluation while training: how good the samples are every so often, and when they were best.
 
 The numbers are those that `evaluation/fid.py` gives for the checkpoint of the same step, with the
-options that the run says at its start. Nothing that training depends on is touched: what is
+options that the run logs at its start. Nothing that training depends on is touched: what is
 measured is a copy, and all random numbers are drawn from generators of their own.
 """
 
@@ -45,7 +45,7 @@ class PeriodicEvaluation:
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         asked = config.evaluation
         self.config, self.accelerator = config, accelerator
-        with local_main_first(accelerator):  # who downloads, the others then find
+        with local_main_first(accelerator):  # which downloads for the others
             self.extractor = load_extractor(asked.eval_extractor, None, accelerator.device)
         self.best, self.is_best = math.inf, False
         self.record: dict[str, Any] = {}  # the last evaluation, with all that it depends on
@@ -88,7 +88,7 @@ class PeriodicEvaluation:
         `decoder` is the model's, with any weights; `step` is where the run begins.
         """
         self.cost, self.first_step, self.warned = EvaluationCost(), step, False
-        logger.info(self._what())
+        logger.info(self._described())
         self.evaluator.reference_features(self.images)
         self.best = self._judge_best(copy.deepcopy(decoder), best_file)
         self.cost.is_prepared()
@@ -124,7 +124,7 @@ class PeriodicEvaluation:
             f"{self.record['kernel_distance']:.4g}, in {seconds:.1f} s"
             + (": the best so far." if self.is_best else ".")
         )
-        self._say_if_dear(step)
+        self._warn_if_costly(step)
         return {
             f"eval/{_short(frechet)}": distance,
             f"eval/{_short(kernel)}": self.record["kernel_distance"],
@@ -147,10 +147,10 @@ class PeriodicEvaluation:
         model = VAEGAN(Networks(Absent(), decoder, Absent()), self.config)
         found = self.evaluator(model, self.images)
         return (
-            {**found["generation"], "names": found["names"], **self._measure_by()} if found else {}
+            {**found["generation"], "names": found["names"], **self._conditions()} if found else {}
         )
 
-    def _measure_by(self) -> dict[str, Any]:
+    def _conditions(self) -> dict[str, Any]:
         """What two distances must have in common to be compared."""
         return {
             "num_samples": self.protocol.num_samples,
@@ -166,7 +166,7 @@ class PeriodicEvaluation:
         It stands in the file itself, so that weights and number cannot be of two steps. Where it
         was measured otherwise (the options may change on resume) it is measured again.
         """
-        best, again = math.inf, torch.zeros(1)
+        best, is_unknown = math.inf, torch.zeros(1)
         if self.accelerator.is_main_process and best_file.exists():
             content = read_inference_file(best_file)
             known = self._distance_in(content.get("evaluation"))
@@ -174,16 +174,16 @@ class PeriodicEvaluation:
                 best = known
             else:
                 load_weights(decoder, content["ema"].get("decoder", {}), best_file)
-                again.fill_(1)
-        sum_over_processes(again, self.accelerator)
-        if again:
+                is_unknown.fill_(1)
+        sum_over_processes(is_unknown, self.accelerator)
+        if is_unknown:
             logger.info(f"{best_file} was chosen by another measure and is judged by this one.")
             best = self._measure(decoder).get("frechet_distance", math.inf)
         return best
 
     def _distance_in(self, record: Any) -> float | None:
         """The distance that a checkpoint's record has, if it was measured as it would be here."""
-        by = self._measure_by()
+        by = self._conditions()
         try:
             if by == {name: record[name] for name in by}:
                 return float(record["frechet_distance"])
@@ -191,8 +191,8 @@ class PeriodicEvaluation:
             return None  # in a damaged file these names can hold anything
         return None
 
-    def _say_if_dear(self, step: int) -> None:
-        """Say once that evaluations this often take more than 5 % of the time."""
+    def _warn_if_costly(self, step: int) -> None:
+        """Warn once that evaluations this often take more than 5 % of the time."""
         every = self.config.evaluation.eval_every
         if every == "auto" or self.warned:
             return
@@ -206,7 +206,7 @@ class PeriodicEvaluation:
                 "fewer --eval-samples help too."
             )
 
-    def _what(self) -> str:
+    def _described(self) -> str:
         """What is compared with what, as the command that does the same."""
         number = "" if self.num_reference is None else f"--num-reference {self.num_reference} "
         every = self.config.evaluation.eval_every

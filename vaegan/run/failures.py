@@ -1,4 +1,4 @@
-"""Ends of a run that are nobody's mistake in the code, said as what they are."""
+"""Failures of the machine, raised as one sentence that names the cause and what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,8 @@ from accelerate import Accelerator
 
 from vaegan.errors import UserError
 
-# What gloo and NCCL say when another process has gone. Neither has an exception of its own for it.
-_GONE = (
+# Phrases of gloo and NCCL for a process that has ended; neither has an exception of its own.
+_PHRASES = (
     "connection closed by peer",
     "connection reset by peer",
     "connection refused",
@@ -26,7 +26,7 @@ def failures_explained(accelerator: Accelerator) -> Iterator[None]:
     """Raise `UserError` for memory that runs out on a GPU, and for other processes that are gone.
 
     Processes that train together end together: one that is left waits for the others' gradients,
-    finds their connections closed, and says so.
+    finds their connections closed, and raises this.
     """
     try:
         yield
@@ -37,8 +37,8 @@ def failures_explained(accelerator: Accelerator) -> Iterator[None]:
             "choose --precision bf16, or add --placement host for a large data set."
         ) from None
     except RuntimeError as error:
-        said = str(error).lower()
-        if accelerator.num_processes == 1 or not any(words in said for words in _GONE):
+        text = str(error).lower()
+        if accelerator.num_processes == 1 or not any(phrase in text for phrase in _PHRASES):
             raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(

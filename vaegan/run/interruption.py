@@ -1,10 +1,10 @@
 """Signals that end a run early: the step is finished, the run saved, and the process left.
 
-Processes of one run may be told at different moments, or only one of them, and all have to stop
-after the same step, or those that go on would wait for the others' gradients for ever. Whoever is
-told first writes down the step to stop after in the store that the processes met at, and all look
-there after every fourth step. That sends no tensor and does not wait for the device. A run ends at
-most 7 steps after the one in which a process was told.
+The processes of one run may get the signal at different moments, or only one of them may get it.
+All have to stop after the same step, or those that go on would wait for the others' gradients for
+ever. The first process that gets a signal writes the step to stop after into the store that the
+processes met at, and all read it after every fourth step. That sends no tensor and does not wait
+for the device. A run ends at most 7 steps after the one in which a process got the signal.
 """
 
 import os
@@ -22,23 +22,23 @@ from vaegan.signals import STOPPING
 
 # The host queues steps ahead of a GPU; by this many at most, so that a step agreed on is ahead of
 # all processes: of one that has queued a step, the others have at least begun the one this many
-# before, and looked at the store before that.
+# before, and read the store before that.
 MOST_AHEAD = 2
 MARGIN = MOST_AHEAD + 2
-# Every look is a request that the host waits for, on each process. All look after the steps whose
-# number is a multiple of this, and stop after such a step only.
-LOOK_EVERY = 4
-# Launchers pass a signal on that the processes were sent already: only a later one is meant.
+# Every check is a request that the host waits for, on each process. All check after the steps
+# whose number is a multiple of this, and stop after such a step only.
+CHECK_EVERY = 4
+# Launchers send a signal again that the processes have got already: only a later one counts.
 IMPATIENT_AFTER = 2.0  # seconds
 KEY = "vaegan/stop-after-step"
 
 
 class Interruption:
-    """Listens while it is open. All processes ask `after_step` after every step."""
+    """Handles signals while it is open. All processes call `after_step` after every step."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.device = accelerator.device
-        self.told: signal.Signals | None = None
+        self.received: signal.Signals | None = None
         self.has_written = False
         self.store: Any = None
         if accelerator.num_processes > 1:
@@ -51,9 +51,10 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         self.before = {}
-        # Python tells its main thread alone; who trains in another looks after itself.
+        # Python handles signals in its main thread alone: a program that trains in another thread
+        # has to handle them itself.
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._hear) for number in STOPPING}
+            self.before = {number: signal.signal(number, self._on_signal) for number in STOPPING}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,18 +64,18 @@ class Interruption:
     def after_step(self, step: int) -> signal.Signals | None:
         """The signal to stop for after `step`, the same on all processes; None to go on."""
         if self.store is None:
-            return self.told
-        self._let_the_device_catch_up()
-        if self.told is not None and not self.has_written:
+            return self.received
+        self._wait_for_the_device()
+        if self.received is not None and not self.has_written:
             # The first to write is the one that counts.
-            self.store.compare_set(KEY, "", f"{last_step(step)} {int(self.told)}")
+            self.store.compare_set(KEY, "", f"{last_step(step)} {int(self.received)}")
             self.has_written = True
-        if step % LOOK_EVERY or not self.store.check([KEY]):
+        if step % CHECK_EVERY or not self.store.check([KEY]):
             return None
         last, number = self.store.get(KEY).decode().split()
         return signal.Signals(int(number)) if step >= int(last) else None
 
-    def _let_the_device_catch_up(self) -> None:
+    def _wait_for_the_device(self) -> None:
         if self.device.type != "cuda":
             return
         event = torch.cuda.Event()
@@ -83,18 +84,18 @@ class Interruption:
         if len(self.queued) > MOST_AHEAD:
             self.queued.popleft().synchronize()
 
-    def _hear(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
-        if self.told is None:
-            self.told, self.since = signal.Signals(number), now
-        elif now - self.since > IMPATIENT_AFTER:  # who asks twice does not want to wait
+        if self.received is None:
+            self.received, self.since = signal.Signals(number), now
+        elif now - self.since > IMPATIENT_AFTER:  # a second request is not to wait
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
 
 def last_step(step: int) -> int:
-    """The step that all processes stop after, where one was told by the end of `step`.
+    """The step that all processes stop after, where one got a signal by the end of `step`.
 
-    No process has finished it yet, and all of them look at the store at its end.
+    No process has finished it yet, and all of them read the store at its end.
     """
-    return -(-(step + MARGIN) // LOOK_EVERY) * LOOK_EVERY
+    return -(-(step + MARGIN) // CHECK_EVERY) * CHECK_EVERY

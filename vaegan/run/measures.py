@@ -18,7 +18,7 @@ LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of thos
 
 
 class Reading(NamedTuple):
-    """What a meter has gathered: means over the sound steps, and what is known of the others."""
+    """What a meter has gathered: means over the applied steps, and facts about the skipped ones."""
 
     means: dict[str, float]
     skipped: int
@@ -37,17 +37,17 @@ class Meter:
         self.sums: Tensor | None = None
 
     def add(self, metrics: Metrics) -> None:
-        """Take in one step's; what comes of a step that changed nothing is not counted."""
-        sound = metrics[SOUND]
+        """Add the metrics of one step; those of a step that changed nothing are not counted."""
+        applied = metrics[SOUND]
         self.names = [name for name in metrics if name != SOUND]
         values = torch.stack([metrics[name].float() for name in self.names])
         if self.sums is None:
             self.sums = torch.zeros_like(values)
-            self.counts = values.new_zeros(3)  # sound steps, skipped steps, the streak
+            self.counts = values.new_zeros(3)  # applied steps, skipped steps, the streak
             self.finite = torch.ones_like(values)
-        self.sums += torch.where(sound > 0, values, 0.0)
-        skipped = 1 - sound
-        self.counts[:2] += torch.stack([sound, skipped])
+        self.sums += torch.where(applied > 0, values, 0.0)
+        skipped = 1 - applied
+        self.counts[:2] += torch.stack([applied, skipped])
         self.counts[2] = (self.counts[2] + 1) * skipped
         self.finite = torch.where(self.counts[2] == 1, values.isfinite().float(), self.finite)
 
@@ -56,9 +56,9 @@ class Meter:
         assert self.sums is not None
         everything = mean_over_ranks(torch.cat([self.sums, self.counts, self.finite]))
         sums, counts, finite = everything.split([len(self.names), 3, len(self.names)])
-        sound, skipped, streak = counts.tolist()
-        # No sound step, no mean.
-        means = (sums / sound).tolist() if sound else [math.nan] * len(self.names)
+        applied, skipped, streak = counts.tolist()
+        # Without an applied step there is no mean.
+        means = (sums / applied).tolist() if applied else [math.nan] * len(self.names)
         broken = [
             name
             for name, share in zip(self.names, finite.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""What a run goes on from, and in what it then differs from a run that was never stopped."""
+"""The checkpoint that a run resumes from, what is left to train, and what is no longer exact."""
 
 import logging
 from typing import Any
@@ -72,8 +72,8 @@ def continued(
         raise RunCompleteError(
             f"The run in {folder.root} is complete ({trained}): raise {more} to train on."
         )
+    before = Config.from_dict(checkpoint["config"])
     if limit is None:  # otherwise the number of steps is not known
-        before = Config.from_dict(checkpoint["config"])
         planned = total_steps(before, images, length.global_batch)
         _refuse_without_learning_rate(config.optim, before.optim, stop, planned)
     return RunLength(stop, length.global_batch, start, seconds)
