@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.plan import Case
 from benchmarks.subjects import build_batch, build_learner
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.config import RecipeName
 from vaegan.errors import UserError
 from vaegan.host_memory import keep_freed_memory

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from tqdm import tqdm
 
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.config import DataConfig
 from vaegan.errors import UserError
 from vaegan.metrics.evaluation import Evaluator

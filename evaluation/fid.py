@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import vaegan
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import check_extractor, load_extractor
 from vaegan.metrics.options import add_protocol_options, protocol_of

@@ -21,7 +21,7 @@ from launch.scaling_model import Cluster, Link, Projection, all_buckets, project
 from launch.scaling_report import as_text
 from launch.step_time import from_benchmark, measure
 from launch.update_trace import UpdateTrace, trace_update
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.config import Config, DatasetName, Precision, RecipeName
 from vaegan.errors import UserError
 from vaegan.metrics.report import check_writable, write_record

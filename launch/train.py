@@ -2,7 +2,7 @@
 
 import sys
 
-from vaegan.cli import main
+from vaegan.commands.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.tiny import TINY_OPTIONS
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader
 from vaegan.data.folder import FolderImages, open_folder

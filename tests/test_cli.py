@@ -8,7 +8,8 @@ import pytest
 
 from tests.commands import Command
 from tests.tiny import TINY_OPTIONS
-from vaegan.cli import main, parse
+from vaegan.commands.train import main
+from vaegan.commands.train_options import parse
 from vaegan.config import SETTINGS, RecipeName
 from vaegan.errors import UserError
 from vaegan.recipes import recipe_config

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.tiny import TINY_OPTIONS
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.updates.update import Update
 
 

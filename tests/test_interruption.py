@@ -18,7 +18,7 @@ from torch import Tensor
 from tests.commands import ROOT, run_command
 from tests.test_distributed import processes
 from tests.tiny import TINY_OPTIONS
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.run import trainer
 from vaegan.run.interruption import MARGIN, Interruption
 from vaegan.updates.update import Noise, Update

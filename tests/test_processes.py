@@ -11,7 +11,7 @@ from tests.commands import ROOT, Command
 from tests.test_distributed import processes as processes_of
 from tests.tiny import TINY_OPTIONS, tiny_config
 from vaegan import processes
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.errors import UserError
 from vaegan.partition import Partition
 from vaegan.processes import bf16_instructions, choose_precision, reason_for_precision
@@ -133,7 +133,7 @@ def test_processes_that_choose_differently_are_refused(
         "import os, sys\n"
         "os.environ['ACCELERATE_MIXED_PRECISION'] = ('no', 'bf16')[int(os.environ['RANK'])]\n"
         "from vaegan import processes\n"
-        "from vaegan.cli import main\n"
+        "from vaegan.commands.train import main\n"
         "processes.has_fast_bf16 = lambda *, cuda: False\n"
         "sys.exit(main())\n"
     )

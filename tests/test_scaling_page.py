@@ -14,7 +14,7 @@ from launch import scaling, scaling_model
 from launch.scaling_model import Cluster, Link, project
 from launch.update_trace import UpdateTrace, trace_update
 from tests.commands import ROOT
-from vaegan.cli import Command, parse
+from vaegan.commands.train_options import Command, parse
 from vaegan.config import SETTINGS
 from vaegan.recipes import recipe_config
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny import TINY_OPTIONS, tiny_config
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.partition import Partition
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise

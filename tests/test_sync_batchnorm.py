@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.tiny import TINY_OPTIONS, tiny_config
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.networks import _in_parts, build_networks
 
 

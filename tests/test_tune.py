@@ -15,7 +15,7 @@ from evaluation.tuning_report import as_python
 from tests.commands import ROOT
 from tests.here import started, train_here
 from tests.tiny import TINY_OPTIONS, tiny_config
-from vaegan.cli import parse
+from vaegan.commands.train_options import parse
 from vaegan.data import load_source
 from vaegan.recipes import Recipe
 

@@ -7,15 +7,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from vaegan.config import Config
+from vaegan.config import FACTS, Config
 from vaegan.errors import UserError
 from vaegan.run.run_folder import RunFolder
 
 # What changes how sums are rounded; accumulation also what batch norm sees at a time.
-_EXACTNESS = (
-    *("device", "threads", "precision", "torch"),
-    *("compile", "accumulate", "discriminator_passes"),
-)
+_ROUNDING = [name for name, facts in FACTS.items() if facts.alters == "rounding"]
+_EXACTNESS = ("device", "threads", "torch", *_ROUNDING)
 
 
 def from_main(accelerator: Accelerator, ask: Callable[[], Any]) -> Any:
@@ -57,15 +55,14 @@ def newest_checkpoint(
 def made_by(config: Config, accelerator: Accelerator, images: int) -> dict[str, Any]:
     """What a checkpoint's numbers depend on, beside the settings that may not change."""
     cpu = accelerator.device.type == "cpu"
+    values = config.flat()
     return {
+        **{name: values[name] for name in _ROUNDING},
         "processes": accelerator.num_processes,
         "images": images,
         "device": accelerator.device.type,
         "threads": torch.get_num_threads() if cpu else None,
         "precision": str(accelerator.mixed_precision).replace("no", "fp32"),
-        "compile": config.compute.compile,
-        "accumulate": config.training.accumulate,
-        "discriminator_passes": config.compute.discriminator_passes,
         "torch": str(torch.__version__),
     }
 
