@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import tiny_config
-from vaegan.config import SETTINGS, Config
+from vaegan.config import FACTS, SETTINGS, Config, option
 from vaegan.errors import UserError
 from vaegan.recipes import DATASET_DEFAULTS, RECIPES, recipe_config
 
@@ -48,6 +48,37 @@ def test_a_bad_value_is_answered_with_what_is_allowed(
     with pytest.raises(UserError) as caught:
         tiny_config(**settings)
     assert sentence in str(caught.value)
+
+
+BOUNDED = [name for name, facts in FACTS.items() if facts.is_in_range(-(10**15)) is False]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_value_just_outside_its_declared_range_is_refused_with_the_range(name: str) -> None:
+    facts, usual = FACTS[name], tiny_config().flat()[name]
+    outside = [
+        *([] if facts.at_least is None else [facts.at_least - 1]),
+        *([] if facts.above is None else [facts.above]),
+        *([] if facts.at_most is None else [facts.at_most + 1]),
+        *([] if facts.below is None else [facts.below]),
+    ]
+    assert outside
+    for number in outside:
+        value = (number,) * len(usual) if isinstance(usual, tuple) else number
+        with pytest.raises(UserError) as caught:
+            tiny_config(**{name: value})
+        said = f"{option(name)} {value} is not allowed: it must be {facts.allowed}."
+        assert str(caught.value) == said
+
+
+def test_facts_that_name_other_settings_name_those_there_are() -> None:
+    values = Config().flat()
+    for name, facts in FACTS.items():
+        assert facts.about, name
+        assert facts.instead_of is None or facts.instead_of in SETTINGS
+        if facts.needs is not None:
+            assert facts.needs.holds(values) in (True, False)
+            assert facts.needs.place.format(**values)
 
 
 @pytest.mark.parametrize(

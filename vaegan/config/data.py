@@ -7,6 +7,8 @@ from vaegan.config.checks import check_settings
 from vaegan.config.facts import setting, where
 from vaegan.config.names import DatasetName
 
+IN_A_FOLDER = where("dataset", "folder", place="on --dataset {dataset}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -38,7 +40,6 @@ class DataConfig:
     channels: Literal[1, 3] = setting(
         1,
         "1 for grey, 3 for RGB; images are converted.",
-        unit="channels",
         role="setup",
     )
     flip: bool = setting(
@@ -59,7 +60,7 @@ class DataConfig:
     background: str = setting(
         "white",
         "Colour put behind transparent images: a name or #rrggbb.",
-        needs=where("dataset", "folder", place="on --dataset {dataset}"),
+        needs=IN_A_FOLDER,
         role="setup",
     )
     bad_images: Literal["refuse", "skip"] = setting(
@@ -67,7 +68,7 @@ class DataConfig:
         "What to do about files that cannot be read as images: refuse to start, or skip them; "
         "one that breaks later ends the run, or the next image takes its place. All are named "
         "and counted.",
-        needs=where("dataset", "folder", place="on --dataset {dataset}"),
+        needs=IN_A_FOLDER,
         may_change=True,
         role="setup",
     )
@@ -76,7 +77,7 @@ class DataConfig:
         "What is read of a folder's files before training starts: their first bytes, or all "
         "of them. Images that are not streamed are all decoded in any case; what was found is "
         "kept in the cache and a file is not looked at again until it changes.",
-        needs=where("dataset", "folder", place="on --dataset {dataset}"),
+        needs=IN_A_FOLDER,
         alters="nothing",
     )
     placement: Literal["auto", "device", "host", "stream"] = setting(

@@ -20,7 +20,7 @@ class EvaluationConfig:
         0,
         "Steps between two evaluations of the samples, the last step always having one; 0 for "
         "none; auto for as many as take at most 5 % of the time, looked at whenever metrics "
-        "are logged (of a short run the last step's alone takes more). The Fréchet distance "
+        "are logged (of a short run the last step's alone takes more). The Frechet distance "
         "(FID) and KID against held-out images are logged, and the best checkpoint by the "
         "former is kept as best.pt.",
         at_least=0,

@@ -26,6 +26,8 @@ class Condition:
     """Where the setting has no effect, in words; `{name}` stands for the value of that setting."""
     instead: str
     """The option that gives it an effect."""
+    met_by: str = ""
+    """All that gives it an effect, where that is more than `instead`."""
 
 
 def where(setting: str, *values: str, place: str = "", instead: str = "") -> Condition:
@@ -34,6 +36,7 @@ def where(setting: str, *values: str, place: str = "", instead: str = "") -> Con
         lambda config: config[setting] in values,
         place or f"with {option(setting)} {{{setting}}}",
         instead or f"{option(setting)} {' or '.join(values)}",
+        f"{option(setting)} {' or '.join(values)}",
     )
 
 
@@ -100,7 +103,9 @@ class Facts:
             text = f"{self.about}{unit and f' Unit:{unit}.'}"
         if self.models != ALL_MODELS:
             text += f" Only on --model {', '.join(self.models)}."
-        return text + (f" Needs {self.needs.instead}." if self.needs else "")
+        if self.needs is not None:
+            text += f" Needs {self.needs.met_by or self.needs.instead}."
+        return text
 
 
 def setting(

@@ -37,8 +37,7 @@ class ObjectiveConfig:
     )
     similarity_from: str = setting(
         "",
-        "For --model vae-dis: the ckpt.pt of a GAN or VAE/GAN with the same discriminator, "
-        "which is then frozen.",
+        "The ckpt.pt of a GAN or VAE/GAN with the same discriminator, which is then frozen.",
         models=("vae-dis",),
         role="identity",
     )
