@@ -149,3 +149,21 @@ def test_a_config_of_the_groups_before_is_read() -> None:
     values["run"]["speed"] = 1
     with pytest.raises(UserError, match=r"unknown setting run\.speed"):
         Config.from_dict(values)
+
+
+@pytest.mark.parametrize(("model", "shift"), [("vaegan", 4), ("gan", 0), ("vae-dis", 0)])
+def test_a_setting_that_was_removed_is_ignored_where_it_changed_nothing(
+    model: str, shift: int
+) -> None:
+    extra = {"similarity_from": "gan.pt"} if model == "vae-dis" else {}
+    config = tiny_config(model=model, **extra)
+    values = config.to_dict()
+    values["objective"]["similarity_shift"] = shift
+    assert Config.from_dict(values) == config
+
+
+def test_a_file_whose_results_need_a_removed_setting_is_refused() -> None:
+    values = tiny_config(model="vae-dis", similarity_from="gan.pt").to_dict()
+    values["objective"]["similarity_shift"] = 4
+    with pytest.raises(UserError, match=r"old\.json has a vae-dis with .*similarity_shift 4,"):
+        Config.from_dict(values, "old.json")

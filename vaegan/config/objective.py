@@ -41,17 +41,6 @@ class ObjectiveConfig:
         models=("vae-dis",),
         role="identity",
     )
-    similarity_shift: int = setting(
-        0,
-        "For --model vae-dis: let the frozen discriminator compare half of the images in a "
-        "random view, moved by up to so many pixels or at twice their size, mirrored or not, "
-        "so that its blind spots are never the same; 0 for all as they are, as in the paper.",
-        at_least=0,
-        at_most=256,
-        allowed="from 0 to 256 pixels",
-        unit="pixels",
-        models=("vae-dis",),
-    )
     gamma: float = setting(
         1e-2,
         "Weight of the similarity loss against the GAN loss in the decoder's loss.",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vaegan.errors import UserError
+
 
 def with_todays_groups(values: Mapping[str, Any], group_of: Mapping[str, str]) -> Mapping[str, Any]:
     """`values` with the settings of the group `run`, which files of version 1 have, sorted in.
@@ -18,3 +20,22 @@ def with_todays_groups(values: Mapping[str, Any], group_of: Mapping[str, str]) -
         if isinstance(sorted_in.setdefault(group, {}), Mapping):
             sorted_in[group] = {**sorted_in[group], name: value}
     return sorted_in
+
+
+def without_removed_settings(values: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
+    """`values` without a setting that this version no longer has, where it changed nothing.
+
+    Raises `UserError` naming `origin` where it did.
+    """
+    objective = values.get("objective")
+    if not isinstance(objective, Mapping) or "similarity_shift" not in objective:
+        return values
+    shift = objective["similarity_shift"]
+    if values.get("model") == "vae-dis" and shift != 0:
+        raise UserError(
+            f"{origin} has a vae-dis with objective.similarity_shift {shift!r:.20}, and this "
+            "version has no such setting, only 0: use the version that wrote it, or train the "
+            "model anew."
+        )
+    kept = {name: value for name, value in objective.items() if name != "similarity_shift"}
+    return {**values, "objective": kept}

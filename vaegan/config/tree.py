@@ -20,7 +20,7 @@ from vaegan.config.facts import Facts, setting
 from vaegan.config.names import ModelName, RecipeName
 from vaegan.config.network import NetworkConfig
 from vaegan.config.objective import ObjectiveConfig
-from vaegan.config.old_files import with_todays_groups
+from vaegan.config.old_files import with_todays_groups, without_removed_settings
 from vaegan.config.optim import OptimConfig
 from vaegan.config.output import OutputConfig
 from vaegan.config.training import TrainingConfig
@@ -135,6 +135,7 @@ class Config:
         Raises `UserError` naming `origin` and the first setting that is unknown or not allowed.
         """
         values = with_todays_groups(values, GROUP_OF)
+        values = without_removed_settings(values, origin)
         if isinstance(values.get("run"), Mapping):
             left = next(iter(values["run"]))
             raise UserError(f"{origin} has the unknown setting run.{left}: remove it.")
