@@ -28,7 +28,7 @@ from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
 from vaegan.batch import Batch, Noise
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.config import RecipeName
 from vaegan.errors import UserError
 from vaegan.metrics.record import hardware

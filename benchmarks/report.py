@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.results import read_results
 from benchmarks.roofline import SOFTWARE, save_roofline
 from benchmarks.tables import against_rivals, machine, report
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.errors import UserError
 
 OWN = "<!-- Written by python -m benchmarks.report: do not edit. -->\n"

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import load_source
 from vaegan.errors import UserError

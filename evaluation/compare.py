@@ -46,7 +46,7 @@ from evaluation.trainings.training import (
     Wanted,
     refuse_decided,
 )
-from vaegan.command import Parser
+from vaegan.commands.base import Parser
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
@@ -135,7 +135,7 @@ def plan(options: argparse.Namespace, folder: Path, words: Sequence[str]) -> lis
     refuse_decided(words, DECIDED, by)
     settings = chosen_settings(options.settings) if options.settings else {}
     own = {name for each in settings.values() for name in each}
-    refuse_decided(words, own | {f"no_{name}" for name in own}, f"{options.settings}")
+    refuse_decided(words, own, f"{options.settings}")
     seeds = SEEDS if options.seeds is None else options.seeds
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds {' '.join(map(str, seeds))} names a seed twice: name each once.")

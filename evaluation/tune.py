@@ -38,7 +38,7 @@ from evaluation.trainings.training import (
     Wanted,
     refuse_decided,
 )
-from vaegan.command import Parser
+from vaegan.commands.base import Parser
 from vaegan.config import DatasetName
 from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
@@ -128,7 +128,6 @@ def plan(
         "--training-seed)",
     )
     tried = {name for each in configurations.values() for s in each for name in s}
-    tried |= {f"no_{name}" for name in tried}
     refuse_decided(words, tried, f"the configurations in {options.configurations}")
     words = ["--validation-images", str(options.validation_images), *words]
     data_dir, length = options.data_dir or Path("data"), Length.of(options)

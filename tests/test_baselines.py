@@ -144,7 +144,7 @@ def test_what_does_not_go_together_is_refused(
     options: list[str],
     sentence: str,
 ) -> None:
-    from vaegan.cli import main
+    from vaegan.commands.train import main
 
     monkeypatch.chdir(tmp_path)
     assert main([*TINY_OPTIONS, *options]) == 2

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.support.tiny import TINY_OPTIONS, noise_for
 from vaegan.batch import Partition
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader
 from vaegan.data.folder import FolderImages, open_folder

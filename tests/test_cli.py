@@ -1,15 +1,17 @@
 """The command line: what is refused is said in one sentence before any work, without traceback."""
 
 import json
+import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from tests.support.commands import Command
 from tests.support.tiny import TINY_OPTIONS
-from vaegan.cli import main, parse
-from vaegan.config import SETTINGS, RecipeName
+from vaegan.commands.train import main
+from vaegan.commands.train_options import given, parse
+from vaegan.config import FACTS, GROUP_OF, GROUPS, SETTINGS, RecipeName, option
 from vaegan.errors import UserError
 from vaegan.recipes import recipe_config
 
@@ -51,8 +53,43 @@ def test_help_shows_every_option_with_the_recipes_defaults(
     assert f"(default: {default})" in " ".join(text.split())
 
 
+def test_help_has_each_option_in_its_group_with_range_and_unit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--help") == 0
+    text = capsys.readouterr().out.replace("│", " ")
+    _, *boxes = re.split(r"^[ ╭─]*(\w+ )?options[ ─╮]*$", text, flags=re.MULTILINE)
+    written = {(group or "").strip(): box for group, box in zip(*[iter(boxes)] * 2, strict=True)}
+    assert list(written) == ["", *GROUPS]
+    for name, facts in FACTS.items():
+        box = written[GROUP_OF.get(name, "")]
+        assert re.search(rf"^ *--(no-)?{option(name)[2:]} ", box, re.MULTILINE), name
+        assert "".join(facts.help().split()) in "".join(box.split()), name
+        assert facts.help().isascii(), "a terminal may know no more"
+        assert facts.allowed in facts.help()
+        assert facts.unit in facts.help()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "given", "allowed"),
+    ("words", "found"),
+    [
+        ("", {}),
+        ("--beta 2 --batch_size=8", {"beta": 2.0, "batch_size": 8}),
+        ("--flip --no-gate --no_profile", {"flip": True, "gate": False, "profile": False}),
+        ("--encoder-widths 8 16 --max-steps None", {"encoder_widths": (8, 16), "max_steps": None}),
+        ("--data-dir=--resume", {"data_dir": "--resume"}),
+        ("--seed 1 --seed 2", {"seed": 2}),
+        ("--resume --config c.json -h", {"resume": True, "config": Path("c.json"), "help": True}),
+        ("--datset mnist surplus", {}),
+        ("--beta much", None),
+    ],
+)
+def test_what_is_given_is_what_the_parser_reads(words: str, found: dict[str, Any] | None) -> None:
+    assert given(words.split()) == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value", "allowed"),
     [
         (("--datset", "mnist"), "--datset", "--dataset"),
         (("--dataset", "imagenet"), "imagenet", "fashion-mnist"),
@@ -82,7 +119,7 @@ def test_what_is_wrong_is_said_with_what_is_allowed(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     arguments: tuple[str, ...],
-    given: str,
+    value: str,
     allowed: str,
 ) -> None:
     assert run(*arguments, "--tracker", "none") if "--tracker" not in arguments else run(*arguments)
@@ -90,7 +127,7 @@ def test_what_is_wrong_is_said_with_what_is_allowed(
     assert captured.out == ""
     [sentence] = captured.err.splitlines()
     assert sentence.startswith("train.py: error: ")
-    assert given in sentence
+    assert value in sentence
     assert allowed in sentence
     assert list(tmp_path.iterdir()) == [], "nothing is begun"
 

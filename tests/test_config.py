@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.tiny import tiny_config
-from vaegan.config import SETTINGS, Config
+from vaegan.config import FACTS, SETTINGS, Config, option
 from vaegan.errors import UserError
 from vaegan.recipes import DATASET_DEFAULTS, RECIPES, recipe_config
 
@@ -48,6 +48,37 @@ def test_a_bad_value_is_answered_with_what_is_allowed(
     with pytest.raises(UserError) as caught:
         tiny_config(**settings)
     assert sentence in str(caught.value)
+
+
+BOUNDED = [name for name, facts in FACTS.items() if facts.is_in_range(-(10**15)) is False]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_value_just_outside_its_declared_range_is_refused_with_the_range(name: str) -> None:
+    facts, usual = FACTS[name], tiny_config().flat()[name]
+    outside = [
+        *([] if facts.at_least is None else [facts.at_least - 1]),
+        *([] if facts.above is None else [facts.above]),
+        *([] if facts.at_most is None else [facts.at_most + 1]),
+        *([] if facts.below is None else [facts.below]),
+    ]
+    assert outside
+    for number in outside:
+        value = (number,) * len(usual) if isinstance(usual, tuple) else number
+        with pytest.raises(UserError) as caught:
+            tiny_config(**{name: value})
+        said = f"{option(name)} {value} is not allowed: it must be {facts.allowed}."
+        assert str(caught.value) == said
+
+
+def test_facts_that_name_other_settings_name_those_there_are() -> None:
+    values = Config().flat()
+    for name, facts in FACTS.items():
+        assert facts.about, name
+        assert facts.instead_of is None or facts.instead_of in SETTINGS
+        if facts.needs is not None:
+            assert facts.needs.holds(values) in (True, False)
+            assert facts.needs.place.format(**values)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +151,19 @@ def test_a_config_of_the_groups_before_is_read() -> None:
         Config.from_dict(values)
 
 
-def test_a_setting_that_is_gone_is_left_out_where_it_changed_nothing() -> None:
-    values = tiny_config().to_dict()
-    values["objective"]["similarity_shift"] = 3
-    assert Config.from_dict(values) == tiny_config()
-    values["model"] = "vae-dis"
-    with pytest.raises(UserError, match="--similarity-shift 3, which is no longer there"):
-        Config.from_dict(values)
+@pytest.mark.parametrize(("model", "shift"), [("vaegan", 4), ("gan", 0), ("vae-dis", 0)])
+def test_a_setting_that_was_removed_is_ignored_where_it_changed_nothing(
+    model: str, shift: int
+) -> None:
+    extra = {"similarity_from": "gan.pt"} if model == "vae-dis" else {}
+    config = tiny_config(model=model, **extra)
+    values = config.to_dict()
+    values["objective"]["similarity_shift"] = shift
+    assert Config.from_dict(values) == config
+
+
+def test_a_file_whose_results_need_a_removed_setting_is_refused() -> None:
+    values = tiny_config(model="vae-dis", similarity_from="gan.pt").to_dict()
+    values["objective"]["similarity_shift"] = 4
+    with pytest.raises(UserError, match=r"old\.json has a vae-dis with .*similarity_shift 4,"):
+        Config.from_dict(values, "old.json")

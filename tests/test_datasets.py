@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tests.support.dataset_files import write_cifar, write_idx
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import DataSet, datasets, load_source
 from vaegan.data.formats import read_cifar_batch, read_idx

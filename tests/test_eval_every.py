@@ -20,7 +20,7 @@ from tests.support.commands import ROOT, Command
 from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
 from tests.test_run import metrics, same
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.run.evaluation_cost import EvaluationCost
 
 OFFLINE = ["--eval-extractor", "efficientnet-lite0"]
@@ -220,7 +220,8 @@ def test_what_cannot_be_evaluated_is_refused_before_any_work(
 
 
 def test_training_without_it_imports_nothing_of_the_evaluation() -> None:
-    program = "import sys, vaegan.cli, vaegan.run.train; print('vaegan.metrics' in sys.modules)"
+    imports = "import sys, vaegan.commands.train, vaegan.run.train"
+    program = f"{imports}; print('vaegan.metrics' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

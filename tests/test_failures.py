@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.support.tiny import TINY_OPTIONS
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.updates.base import Update
 
 

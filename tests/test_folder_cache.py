@@ -16,7 +16,7 @@ from PIL import Image
 from tests.support.commands import ROOT, run_command
 from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.config import DataConfig
 from vaegan.data import DataSet, images
 from vaegan.data.folder import FolderImages, open_folder

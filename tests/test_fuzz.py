@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import vaegan
 from tests.support.hostile_files import animation, picture
 from tests.support.tiny import tiny_config
-from vaegan.cli import Command, parse
+from vaegan.commands.train_options import Command, parse
 from vaegan.config import SETTINGS, Config
 from vaegan.data.images import BadImageError, read_image
 from vaegan.errors import UserError

@@ -12,7 +12,7 @@ from PIL import Image
 from evaluation.compare import main as compare
 from evaluation.fid import main as fid
 from tests.support.tiny import TINY_OPTIONS
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.config import DataConfig
 from vaegan.data import DataSet
 from vaegan.data.datasets import images_to_hold_out

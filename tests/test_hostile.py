@@ -41,7 +41,7 @@ from tests.support.hostile_files import (
     without,
 )
 from tests.support.tiny import TINY_OPTIONS
-from vaegan.cli import main as train
+from vaegan.commands.train import main as train
 
 # An open of a pipe that waits would be cut short by this, and fail its test.
 pytestmark = pytest.mark.timeout(60)

@@ -19,7 +19,7 @@ from tests.support.commands import ROOT, run_command
 from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
 from vaegan.batch import Batch
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.run.interruption import MARGIN, Interruption
 from vaegan.step.learner import Learner
 from vaegan.updates.base import AnyUpdate, Update

@@ -10,7 +10,8 @@ from tests.support.commands import Command
 from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.test_distributed import processes
 from tests.test_run import metrics, same
-from vaegan.cli import main, parse
+from vaegan.commands.train import main
+from vaegan.commands.train_options import parse
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import INFERENCE_FORMAT, write_file
 from vaegan.run import measures
@@ -119,7 +120,7 @@ def test_the_main_processs_clock_ends_the_run_on_all_processes(
     script = tmp_path / "late.py"
     script.write_text(
         "import os, sys\n"
-        "from vaegan.cli import main\n"
+        "from vaegan.commands.train import main\n"
         "from vaegan.run.measures import Clock\n"
         "if os.environ['RANK'] == '1':\n"
         "    Clock.seconds = lambda clock: 0.0\n"

@@ -12,7 +12,7 @@ from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.test_distributed import processes as processes_of
 from vaegan import devices, processes
 from vaegan.batch import Partition
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.devices import bf16_instructions, choose_precision, reason_for_precision
 from vaegan.errors import UserError
 from vaegan.run.global_batch import fewest_at_a_time
@@ -133,7 +133,7 @@ def test_processes_that_choose_differently_are_refused(
         "import os, sys\n"
         "os.environ['ACCELERATE_MIXED_PRECISION'] = ('no', 'bf16')[int(os.environ['RANK'])]\n"
         "from vaegan import devices\n"
-        "from vaegan.cli import main\n"
+        "from vaegan.commands.train import main\n"
         "devices.has_fast_bf16 = lambda *, cuda: False\n"
         "sys.exit(main())\n"
     )

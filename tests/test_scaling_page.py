@@ -14,7 +14,7 @@ from benchmarks.scaling import calculator, model
 from benchmarks.scaling.model import Cluster, Link, project
 from benchmarks.scaling.update_trace import UpdateTrace, trace_update
 from tests.support.commands import ROOT
-from vaegan.cli import Command, parse
+from vaegan.commands.train_options import Command, parse
 from vaegan.config import SETTINGS
 from vaegan.recipes import recipe_config
 

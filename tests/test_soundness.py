@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.batch import Batch, Partition
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.run.measures import Meter

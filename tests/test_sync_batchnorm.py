@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.support.tiny import TINY_OPTIONS, tiny_config
-from vaegan.cli import main
+from vaegan.commands.train import main
 from vaegan.networks import build_networks
 from vaegan.networks.base import in_parts
 

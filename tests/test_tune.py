@@ -16,7 +16,7 @@ from evaluation.trainings.configurations_file import as_options, read_configurat
 from tests.support.commands import ROOT
 from tests.support.here import started, train_here
 from tests.support.tiny import TINY_OPTIONS, tiny_config
-from vaegan.cli import parse
+from vaegan.commands.train_options import parse
 from vaegan.data import load_source
 from vaegan.recipes import Recipe
 

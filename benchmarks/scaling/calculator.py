@@ -18,7 +18,7 @@ from benchmarks.scaling.model import Cluster, Link, Projection, all_buckets, pro
 from benchmarks.scaling.report import as_text
 from benchmarks.scaling.step_time import from_benchmark, measure
 from benchmarks.scaling.update_trace import UpdateTrace, trace_update
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.config import Config, DatasetName, Precision, RecipeName
 from vaegan.errors import UserError
 from vaegan.metrics.report import check_writable, write_record

@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 from evaluation.reports.subjects import Subject
 from evaluation.trainings.training import IRRELEVANT
+from vaegan.config import FACTS
 
-# Rows come in this order; among the runs of one model, these settings do not tell rows apart.
+# Rows come in this order; among the runs of one model, these settings tell rows apart.
 MODELS = ("vae", "vae-dis", "gan", "vaegan")
-NOT_TOLD_APART = IRRELEVANT | {"max_steps", "seed", "similarity_from"}
+TOLD_APART = frozenset(
+    name for name, facts in FACTS.items() if facts.role != "identity" and name not in IRRELEVANT
+)
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,11 @@ def rows(runs: Sequence[Run]) -> list[Row]:
 def _settings(run: Run) -> dict[str, Any]:
     config = run.subject.config
     flat = config.replace(global_batch_size=config.images_per_step).flat().items()
-    settings = {name: value for name, value in flat if name not in NOT_TOLD_APART}
+    settings = {name: value for name, value in flat if name in TOLD_APART}
     # In a run of so many seconds the images are a result.
-    timed = config.training.max_seconds is not None
-    seen = None if timed else run.record["checkpoint"]["images_seen"]
-    return {**settings, "images_seen": seen}
+    seconds = config.training.max_seconds
+    seen = run.record["checkpoint"]["images_seen"] if seconds is None else None
+    return {"model": config.model, **settings, "max_seconds": seconds, "images_seen": seen}
 
 
 def _label(group: Sequence[Run], runs: Sequence[Run]) -> str:

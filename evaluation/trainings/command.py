@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 
-from vaegan.command import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code
 from vaegan.config import DataConfig
 from vaegan.errors import UserError
 from vaegan.logs import messages_on_stderr

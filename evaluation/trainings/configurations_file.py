@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from vaegan.config import GROUP_OF, ModelName
+from vaegan.config import FACTS, ModelName
 from vaegan.errors import UserError
 from vaegan.files.regular_files import read_regular
 from vaegan.metrics.report import MOST_BYTES
@@ -18,11 +18,7 @@ Configurations = Mapping[ModelName, Sequence[Mapping[str, Any]]]
 
 # What decides on how a model learns. The images, their number, the seed and the pace of pictures
 # and files are the same for all.
-TUNABLE = frozenset(
-    {name for name, group in GROUP_OF.items() if group in ("network", "objective", "optim")}
-    - {"similarity_from"}
-    | {"flip", "batch_size"}
-)
+TUNABLE = frozenset(name for name, facts in FACTS.items() if facts.role == "method")
 
 
 def read_configurations(path: Path) -> Configurations:

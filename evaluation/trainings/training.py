@@ -19,8 +19,8 @@ import torch
 from evaluation.trainings.length import Length
 from evaluation.trainings.process import lock, run_process
 from evaluation.trainings.shares import Share
-from vaegan.cli import MAY_CHANGE, parse
-from vaegan.config import Config, ModelName
+from vaegan.commands.train_options import OWN_OPTIONS, given, parse
+from vaegan.config import FACTS, Config, ModelName, option
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import read_inference_file
 from vaegan.files.regular_files import expanded
@@ -33,26 +33,13 @@ ORDER: tuple[ModelName, ...] = ("vae", "gan", "vae-dis", "vaegan")
 assert set(ORDER) == set(get_args(ModelName))
 
 # What the commands decide by options of their own, and so no training option can.
-DECIDED = frozenset(
-    {
-        *("model", "dataset", "data_dir", "seed", "similarity_from", "output_dir"),
-        *(
-            "max_steps",
-            "max_seconds",
-            "epochs",
-            "resume",
-            "config",
-            "dry_run",
-            "no_resume",
-            "no_dry_run",
-            "help",
-        ),
-    }
+DECIDED = OWN_OPTIONS | {name for name, facts in FACTS.items() if facts.role == "identity"}
+# What may differ between the run that is asked for and the one that is found: what alters no
+# result, and what another setting has taken the place of once the run has begun.
+_REPLACED = {facts.instead_of for facts in FACTS.values()}
+IRRELEVANT = frozenset(
+    name for name, facts in FACTS.items() if facts.alters != "results" or name in _REPLACED
 )
-# What may differ between the run that is asked for and the one that is found.
-IRRELEVANT = MAY_CHANGE - {
-    *("max_steps", "max_seconds", "global_batch_size", "lr_decay_steps", "bad_images")
-}
 
 
 def _settled(config: Config) -> Config:
@@ -192,7 +179,11 @@ class Training:
 
 def refuse_decided(options: Sequence[str], decided: Collection[str], by: str) -> None:
     """`UserError` where training options name a setting that is decided elsewhere."""
-    given = [word.partition("=")[0] for word in options if word.startswith("-")]
-    found = [word for word in given if word.lstrip("-").replace("-", "_") in {*decided, "h"}]
+    # Words that cannot be read are refused where they are parsed.
+    found = [
+        option(f"no_{name}" if value is False else name)
+        for name, value in (given(options) or {}).items()
+        if name in decided
+    ]
     if found:
         raise UserError(f"{', '.join(found)} after -- is decided by {by}: leave it out.")

@@ -1,8 +1,8 @@
 """Training commands in processes forked from one that has imported everything already.
 
-Each is a real process of `vaegan.cli.main`, with its own memory, exit code and end, but starts
-within a fraction of a second: what makes killing twenty of them affordable. The server itself
-computes nothing, so that it has no threads that a fork would lose.
+Each is a real process of `vaegan.commands.train.main`, with its own memory, exit code and end, but
+starts within a fraction of a second: what makes killing twenty of them affordable. The server
+itself computes nothing, so that it has no threads that a fork would lose.
 """
 
 import importlib
@@ -26,7 +26,7 @@ SECONDS = 200  # that one command may take
 IMPORTED = (
     *("torch._dynamo", "torch.utils.tensorboard"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg"),
-    *("tests.support.faults_to_inject", "vaegan.cli", "vaegan.run.train"),
+    *("tests.support.faults_to_inject", "vaegan.commands.train", "vaegan.run.train"),
 )
 
 
@@ -136,7 +136,7 @@ def _fork(order: dict[str, Any], rank: int, port: int, log: Path) -> int:
             os.environ.update({k: str(v) for k, v in {**place, **world}.items()})
             os.environ.update({"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"})
         from tests.support import faults_to_inject
-        from vaegan.cli import main
+        from vaegan.commands.train import main
 
         for name, arguments in order["inject"].items():
             getattr(faults_to_inject, name)(*arguments)

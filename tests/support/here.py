@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from vaegan.cli import main
+from vaegan.commands.train import main
 
 started: list[str] = []
 """The run folders of all trainings that were started, as they were named."""

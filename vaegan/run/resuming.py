@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from vaegan.config import Config, OptimConfig
+from vaegan.config import FACTS, Config, OptimConfig
 from vaegan.errors import RunCompleteError, UserError
 from vaegan.processes import from_main
 from vaegan.run.length import RunLength, total_steps
@@ -19,10 +19,8 @@ logger = logging.getLogger(__name__)
 WORTH_TRAINING_AT = 0.01
 
 # What changes how sums are rounded; accumulation also what batch norm sees at a time.
-_EXACTNESS = (
-    *("device", "threads", "precision", "torch"),
-    *("compile", "accumulate", "discriminator_passes"),
-)
+_ROUNDING = [name for name, facts in FACTS.items() if facts.alters == "rounding"]
+_EXACTNESS = ("device", "threads", "torch", *_ROUNDING)
 
 
 def newest_checkpoint(folder: RunFolder, accelerator: Accelerator) -> dict[str, Any] | None:
@@ -98,15 +96,14 @@ def _refuse_without_learning_rate(
 def made_by(config: Config, accelerator: Accelerator, images: int) -> dict[str, Any]:
     """What a checkpoint's numbers depend on, beside the settings that may not change."""
     cpu = accelerator.device.type == "cpu"
+    values = config.flat()
     return {
+        **{name: values[name] for name in _ROUNDING},
         "processes": accelerator.num_processes,
         "images": images,
         "device": accelerator.device.type,
         "threads": torch.get_num_threads() if cpu else None,
         "precision": precision_of(accelerator),
-        "compile": config.compute.compile,
-        "accumulate": config.training.accumulate,
-        "discriminator_passes": config.compute.discriminator_passes,
         "torch": str(torch.__version__),
     }
 

@@ -6,6 +6,7 @@ from step to step (learning rates, the averages' weight) lies on the device, so 
 be recorded and replayed.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from shutil import which
 from typing import Any
@@ -86,7 +87,10 @@ class Learner:
         if flat:
             self.optimizer = accelerator.prepare_optimizer(optimizer)
         else:
-            *modules, self.optimizer = accelerator.prepare(*trained.values(), optimizer)
+            with warnings.catch_warnings():
+                # accelerate passes `broadcast_buffers` on, which torch 2.14 renames.
+                warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+                *modules, self.optimizer = accelerator.prepare(*trained.values(), optimizer)
             wrapped |= zip(trained, modules, strict=True)
         for name in bare.by_name().keys() - wrapped.keys():  # precision, but no DDP
             module = bare.by_name()[name]

@@ -1,6 +1,7 @@
 """How every command reads its options and ends: one sentence and an exit code, no traceback."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -39,3 +40,17 @@ def exit_code(name: str, work: Callable[[], None], *, stopped: str = "") -> int:
     if said and os.environ.get("RANK", "0") == "0":
         print(said, file=sys.stderr)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code, after all of its work.
+
+    Where several processes have met, Python's own end is left out: torch's gloo threads may still
+    be about, and abort a process that takes its interpreter down under them (torch 2.14).
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

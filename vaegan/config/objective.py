@@ -1,0 +1,98 @@
+"""The settings of the losses."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vaegan.config.checks import check_settings
+from vaegan.config.facts import Condition, setting, where
+from vaegan.config.names import ADVERSARIAL, WITH_ENCODER
+
+WITH_GATE = Condition(lambda config: config["gate"], "on a run without the gate", "--gate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The losses of Larsen et al. 2016, Algorithm 1, and the choices it leaves open."""
+
+    beta: float = setting(
+        1.0,
+        "Weight of the prior loss KL(q(z|x) || N(0, I)), in nats per image, in the encoder's "
+        "loss; the paper's is 1.",
+        at_least=0,
+        models=WITH_ENCODER,
+    )
+    likelihood: Literal["unit-variance", "optimal-variance"] = setting(
+        "unit-variance",
+        "The Gaussian of the learned similarity: with variance 1 as in the paper, or with the "
+        "variance that fits the batch best (sigma-VAE, Rybkin et al. 2021).",
+        models=WITH_ENCODER,
+    )
+    pixel_weight: float = setting(
+        0.0,
+        "Weight of the pixels' negative log-likelihood, in nats per image with the variance "
+        "of --likelihood, beside that of the learned similarity in what encoder and decoder "
+        "follow; the paper's is 0.",
+        at_least=0,
+        models=("vaegan",),
+    )
+    similarity_from: str = setting(
+        "",
+        "The ckpt.pt of a GAN or VAE/GAN with the same discriminator, which is then frozen.",
+        models=("vae-dis",),
+        role="identity",
+    )
+    gamma: float = setting(
+        1e-2,
+        "Weight of the similarity loss against the GAN loss in the decoder's loss.",
+        at_least=0,
+        models=("vaegan",),
+    )
+    gamma_mode: Literal["fixed", "balanced"] = setting(
+        "fixed",
+        "fixed: gamma is the weight itself, as in the paper. balanced: gamma is the ratio of "
+        "the two gradients' norms at x_rec, kept there by a running average, since a fixed "
+        "weight drifts.",
+        models=("vaegan",),
+    )
+    fakes: Literal["both", "samples", "reconstructions"] = setting(
+        "both",
+        "Which fakes the GAN loss is about: Algorithm 1 has both.",
+        models=("vaegan",),
+    )
+    fake_reduction: Literal["sum", "mean"] = setting(
+        "sum",
+        "Add the two kinds of fakes up as Algorithm 1 does, or weigh each by one half, so "
+        "that real and fake images count the same.",
+        models=("vaegan",),
+        needs=where("fakes", "both", place="with --fakes {fakes}, which are of one kind"),
+    )
+    gan_loss: Literal["minimax", "non-saturating"] = setting(
+        "minimax",
+        "What the decoder follows: the negated GAN loss of the paper, or -log Dis(fake).",
+        models=ADVERSARIAL,
+    )
+    gate: bool = setting(
+        False,
+        "The author's balance: the discriminator rests while its real or fake cost is below "
+        "equilibrium - margin, the decoder while either is above equilibrium + margin; if "
+        "both would rest, both step.",
+        models=ADVERSARIAL,
+    )
+    gate_equilibrium: float = setting(
+        0.68,
+        "Cost at which both networks step.",
+        unit="nats",
+        models=ADVERSARIAL,
+        needs=WITH_GATE,
+    )
+    gate_margin: float = setting(
+        0.35,
+        "Half-width of the range of costs in which both networks step.",
+        at_least=0,
+        unit="nats",
+        models=ADVERSARIAL,
+        needs=WITH_GATE,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)

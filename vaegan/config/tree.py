@@ -1,0 +1,187 @@
+"""The tree of all settings: checked, compared, saved and read back.
+
+It is frozen and holds plain values only, so that it can be printed, stored in `config.json` and in
+every checkpoint, and compared setting by setting when a run is resumed.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from vaegan.config.checks import check
+from vaegan.config.compute import ComputeConfig
+from vaegan.config.conditions import trains_batch_norm
+from vaegan.config.data import DataConfig
+from vaegan.config.evaluation import EvaluationConfig
+from vaegan.config.facts import Facts, setting
+from vaegan.config.names import ModelName, RecipeName
+from vaegan.config.network import NetworkConfig
+from vaegan.config.objective import ObjectiveConfig
+from vaegan.config.old_files import with_todays_groups, without_removed_settings
+from vaegan.config.optim import OptimConfig
+from vaegan.config.output import OutputConfig
+from vaegan.config.training import TrainingConfig
+from vaegan.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that makes a run."""
+
+    model: ModelName = setting(
+        "vaegan",
+        "Which networks are trained on which losses: the VAE/GAN, or a baseline on the same "
+        "networks, vae (likelihood of pixels), vae-dis (VAE with the learned similarity of a "
+        "GAN's discriminator, named by --similarity-from) or gan.",
+        role="identity",
+    )
+    recipe: RecipeName = setting(
+        "default",
+        "A named set of values for the options below, which each of them overrides: default "
+        "is this project's, larsen2016 the paper's author's, seed the first PyTorch "
+        "version's.",
+        role="setup",
+    )
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if (self.model == "vae-dis") != bool(self.objective.similarity_from):
+            raise UserError(
+                f"--model {self.model} does not go with --similarity-from "
+                f"{self.objective.similarity_from or '(nothing)'}: vae-dis needs the ckpt.pt of a "
+                "trained gan there, and no other model takes one."
+            )
+        seconds, optim = self.training.max_seconds, self.optim
+        if seconds is not None and optim.lr_schedule != "constant" and not optim.lr_decay_steps:
+            raise UserError(
+                f"--lr-schedule {optim.lr_schedule} falls over the whole run, and how many steps "
+                f"come into --max-seconds {seconds} is not known before: give --lr-decay-steps, or "
+                "--lr-schedule constant."
+            )
+        size = self.data.image_size
+        for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):
+            widths = getattr(self.network, name)
+            stages = len(widths) - (name == "decoder_widths")
+            check(
+                size % 2**stages == 0,
+                name,
+                " ".join(map(str, widths)),
+                f"of at most {_halvings(size)} stride-2 stages for images of {size} pixels",
+            )
+
+    def replace(self, **settings: Any) -> "Config":
+        """A copy with some settings changed, named as on the command line (`latent_size=64`)."""
+        groups: dict[str, dict[str, Any]] = {}
+        own: dict[str, Any] = {}
+        for name, value in settings.items():
+            group = GROUP_OF.get(name)
+            if group is None and name not in SETTINGS:
+                raise KeyError(name)
+            (own if group is None else groups.setdefault(group, {}))[name] = value
+        for group, changes in groups.items():
+            own[group] = dataclasses.replace(getattr(self, group), **changes)
+        return dataclasses.replace(self, **own)
+
+    def has_batch_norm(self) -> bool:
+        """Whether a network that is trained normalises by the statistics of its batch."""
+        return trains_batch_norm(self.model, self.network.norm, self.network.discriminator_norm)
+
+    @property
+    def images_per_step(self) -> int:
+        """Over all processes where that was asked for or the run has begun, else on each."""
+        return self.training.global_batch_size or self.training.batch_size
+
+    def settled(self, *, global_batch: int, steps: int) -> "Config":
+        """What a run begins with: it means the same later on other processes, or for longer."""
+        settled = self.replace(global_batch_size=global_batch)
+        if self.optim.lr_schedule != "constant" and not self.optim.lr_decay_steps:
+            settled = settled.replace(lr_decay_steps=steps)
+        return settled
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting under its own name, without the groups."""
+        return {
+            name: getattr(getattr(self, GROUP_OF[name]) if name in GROUP_OF else self, name)
+            for name in SETTINGS
+        }
+
+    def changes(self, now: "Config", *, but: Collection[str]) -> list[str]:
+        """In words, each setting that `now` has otherwise, those named in `but` left out."""
+        before, after = self.flat(), now.flat()
+        return [
+            f"{name} was {before[name]} and is now {after[name]}"
+            for name in before
+            if before[name] != after[name] and name not in but
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, numbers and text: what JSON and `torch.save` keep."""
+        return _plain(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], origin: str = "the config") -> "Config":
+        """The way back; every setting may be left out for its default.
+
+        Raises `UserError` naming `origin` and the first setting that is unknown or not allowed.
+        """
+        values = with_todays_groups(values, GROUP_OF)
+        values = without_removed_settings(values, origin)
+        if isinstance(values.get("run"), Mapping):
+            left = next(iter(values["run"]))
+            raise UserError(f"{origin} has the unknown setting run.{left}: remove it.")
+        unknown = [name for name in values if name not in _TOP] + [
+            f"{group}.{name}"
+            for group in GROUPS
+            if isinstance(values.get(group), Mapping)
+            for name in values[group]
+            if name not in _FIELDS[group]
+        ]
+        if unknown:
+            raise UserError(f"{origin} has the unknown setting {unknown[0]}: remove it.")
+        try:
+            return _ADAPTER.validate_python(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))[:200] or "it"
+            cause = first.get("ctx", {}).get("error")
+            what = str(cause) if isinstance(cause, UserError) else f"{where}: {first['msg']}"
+            raise UserError(f"{origin} cannot be used: {what}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _halvings(size: int) -> int:
+    return (size & -size).bit_length() - 1
+
+
+_ADAPTER = TypeAdapter(Config)
+_TOP = {each.name: each for each in dataclasses.fields(Config)}
+GROUPS = tuple(name for name, each in _TOP.items() if "facts" not in each.metadata)
+_FIELDS = {
+    group: {each.name: each for each in dataclasses.fields(getattr(Config(), group))}
+    for group in GROUPS
+}
+
+# Which group each setting is in; the facts of all settings; their names, in the same order.
+GROUP_OF = {name: group for group in GROUPS for name in _FIELDS[group]}
+FACTS: Mapping[str, Facts] = {
+    name: each.metadata["facts"]
+    for fields in (_TOP, *_FIELDS.values())
+    for name, each in fields.items()
+    if "facts" in each.metadata
+}
+SETTINGS = tuple(FACTS)
