@@ -2,7 +2,7 @@
 
 import math
 
-FIRST_STEP = 200  # of a default recipe, from which the KL divergence says more than the start
+FIRST_IMAGES = 12_800  # 200 steps of the default recipe; before, every posterior is near the prior
 
 
 class CollapseWatch:
@@ -13,17 +13,18 @@ class CollapseWatch:
     training images apart, and reconstructions are of what many of them have in common.
     """
 
-    def __init__(self, images: int, beta: float) -> None:
-        self.images, self.beta = images, beta
+    def __init__(self, images: int, beta: float, *, global_batch: int) -> None:
+        self.images, self.beta, self.global_batch = images, beta, global_batch
         self.reported = False
 
     def after_step(self, step: int, kl: float) -> str | None:
         """One sentence where `kl`, in nats per image, is below ln N; None otherwise.
 
-        `step` counts from 1; nothing is reported before `FIRST_STEP`, or twice.
+        `step` counts from 1. Nothing is reported before `FIRST_IMAGES` were seen, or twice.
         """
         needed = math.log(self.images)
-        if self.reported or step < FIRST_STEP or not kl < needed:
+        early = step * self.global_batch < FIRST_IMAGES
+        if self.reported or early or not kl < needed:
             return None
         self.reported = True
         return (

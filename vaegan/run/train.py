@@ -112,7 +112,7 @@ def build_trainer(
         learner=learner,
         meter=meter,
         loader=loader,
-        collapse=CollapseWatch(images, config.objective.beta),
+        collapse=CollapseWatch(images, config.objective.beta, global_batch=global_batch),
         saver=saver,
         recorder=recorder,
         previews=previews,
