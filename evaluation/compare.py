@@ -53,6 +53,7 @@ from vaegan.files.regular_files import expanded
 from vaegan.files.whole_files import write_text
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import add_protocol_options, protocol_of
+from vaegan.models import MODELS
 
 SEEDS = [0, 1, 2]
 PICTURES_AND_TABLES = ("comparison.md", "comparison.png", "contact-sheet.png", "losses.png")
@@ -144,7 +145,7 @@ def plan(options: argparse.Namespace, folder: Path, words: Sequence[str]) -> lis
             f"{model}-seed{seed}",
             model,
             seed,
-            f"gan-seed{seed}" if model == "vae-dis" else None,
+            None if (gan := MODELS[model].after) is None else f"{gan}-seed{seed}",
             as_options(settings.get(model, {})),
         )
         for seed in seeds

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from evaluation.reports.subjects import Subject, evaluate, training_facts
-from evaluation.reports.summary import MODELS, Row, Run
+from evaluation.reports.summary import Row, Run
 from evaluation.reports.tuning_report import FORMAT, Trial, as_json, as_markdown
 from evaluation.trainings.command import (
     EPILOG,
@@ -45,6 +45,7 @@ from vaegan.files.regular_files import expanded
 from vaegan.files.whole_files import write_text
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import add_protocol_options, protocol_of
+from vaegan.models import MODELS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +99,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     folder.make()
     train_all(list(trainings.values()), trainers)
     tuning: dict[str, list[Trial]] = {}
-    for model in sorted(configurations, key=MODELS.index):
+    for model in sorted(configurations, key=list(MODELS).index):
         trials = []
         for index, settings in enumerate(configurations[model]):
             training = trainings[f"{model}-{index}"]
@@ -139,7 +140,7 @@ def plan(
                 f"{model}-{index}",
                 model,
                 options.training_seed,
-                "gan-0" if model == "vae-dis" else None,
+                None if (gan := MODELS[model].after) is None else f"{gan}-0",
                 as_options(configurations[model][index]),
             )
             try:

@@ -15,12 +15,12 @@ from PIL import Image
 import vaegan
 from evaluation import compare
 from evaluation.reports import contact_sheet
-from evaluation.reports.bars import COLOURS
 from evaluation.reports.comparison_report import effort_line
 from evaluation.trainings import process, training
 from tests.support.commands import ROOT, run_command
 from tests.support.here import started, train_here
 from tests.support.tiny import TINY, TINY_OPTIONS, tiny_config
+from vaegan.models import MODELS as REGISTRY
 from vaegan.models import model_networks
 from vaegan.run.pictures import sample_grid
 
@@ -208,7 +208,7 @@ def test_losses_are_drawn_of_the_runs_that_lie_beside_their_checkpoints(in_where
     panels = np.split(drawn[:, : drawn.shape[1] // 4 * 4], 4, axis=1)
     has = {"vae": {0, 1}, "vae-dis": {0, 1}, "gan": {2, 3}, "vaegan": {0, 1, 2, 3}}
     for model, expected in has.items():
-        colour = np.array([int(COLOURS[model][i : i + 2], 16) for i in (1, 3, 5)])
+        colour = np.array([int(REGISTRY[model].colour[i : i + 2], 16) for i in (1, 3, 5)])
         near = [bool((np.abs(p[:, :-140].astype(int) - colour).sum(2) < 60).any()) for p in panels]
         assert {index for index, found in enumerate(near) if found} == expected, model
 

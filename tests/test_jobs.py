@@ -61,10 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def planned(folder: Path, *names: str, **scripts: str) -> list[Training]:
     for name, script in scripts.items():
         (folder / "runs" / f"{name.replace('_', '-')}.py").write_text(script)
-    wanted = [
-        Wanted(name, name, 0, "gan" if name == "vae-dis" else None)  # type: ignore[arg-type]
-        for name in names
-    ]
+    wanted = [Wanted(name, name, 0, "gan" if name == "vae-dis" else None) for name in names]
     return [
         each.training(folder, "mnist5k", Path("data"), Length(16, None), TINY_OPTIONS)
         for each in wanted

@@ -15,12 +15,13 @@ from PIL import Image
 
 from benchmarks.results import read_results
 from benchmarks.roofline import draw_roofline
-from evaluation.reports import bars, loss_curves
-from evaluation.reports.bars import COLOURS, draw_bars
+from evaluation.reports import loss_curves
+from evaluation.reports.bars import draw_bars
 from evaluation.reports.loss_curves import draw_losses
 from evaluation.reports.subjects import Subject
 from evaluation.reports.summary import Row, Run, columns, rows
 from tests.support.commands import ROOT
+from vaegan.models import MODELS
 from vaegan.recipes import recipe_config
 from vaegan.run.pictures import PANELS, draw_curves
 
@@ -88,11 +89,13 @@ def test_losses_of_a_comparison_have_each_run_as_a_line_through_its_means() -> N
     assert [axis.get_title(loc="left") for axis in panels] == [p[0] for p in loss_curves.PANELS]
     for axis, (_, unit, name) in zip(panels, loss_curves.PANELS, strict=True):
         assert axis.get_ylabel() == unit
-        assert [line.get_color() for line in axis.lines[:3]] == [COLOURS[model] for model in models]
+        assert [line.get_color() for line in axis.lines[:3]] == [
+            MODELS[model].colour for model in models
+        ]
         for line in axis.lines[:3]:
             assert np.allclose(line.get_xdata(), [64 * s / 1000 for s in (20, 40, 60)])
             assert np.allclose(line.get_ydata(), [row[name] for row in METRICS])
-        assert coloured_pixels(figure, axis, COLOURS["vaegan"]) > 100
+        assert coloured_pixels(figure, axis, MODELS["vaegan"].colour) > 100
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +137,7 @@ def test_bars_have_the_means_of_the_runs_under_the_columns_titles(table: list[Ro
             for patch in container
         ]
         assert heights == [number.mean for number in numbers], column.title
-    assert coloured_pixels(figure, panels[0], bars.COLOURS["vae"]) > 100
+    assert coloured_pixels(figure, panels[0], MODELS["vae"].colour) > 100
 
 
 def test_the_roofline_has_a_point_for_each_counted_benchmark() -> None:

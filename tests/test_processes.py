@@ -1,5 +1,6 @@
 """What a run computes with: the precision that is chosen, and what cannot apply here."""
 
+import timeit
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,23 +54,70 @@ AVX512 = {**AVX2, "avx512_f": True, "avx512_vnni": True}
 
 
 @pytest.mark.parametrize(
-    ("flags", "chosen", "reason"),
+    ("flags", "speedup", "chosen", "reason"),
     [
-        (AVX2, "fp32", "neither AMX nor AVX512-BF16"),
-        (AVX512, "fp32", "neither AMX nor AVX512-BF16"),
-        ({**AVX512, "avx512_bf16": True}, "bf16", "AVX512-BF16"),
-        ({**AVX512, "avx512_bf16": True, "amx_bf16": True}, "bf16", "AMX"),
-        ({**AVX512, "amx_tile": True, "amx_int8": True}, "fp32", "neither AMX nor AVX512-BF16"),
-        ({"architecture": "aarch64", "neon": True}, "fp32", "neither AMX nor AVX512-BF16"),
+        (AVX2, 9.0, "fp32", "the CPU has neither AMX nor AVX512-BF16"),
+        (AVX512, 9.0, "fp32", "the CPU has neither AMX nor AVX512-BF16"),
+        # Two processors with the same flags: an EPYC, and a Xeon whose AMX is hidden.
+        (
+            {**AVX512, "avx512_bf16": True},
+            2.19,
+            "bf16",
+            "bf16 by AVX512-BF16 is 2.2 times as fast as fp32",
+        ),
+        (
+            {**AVX512, "avx512_bf16": True},
+            0.52,
+            "fp32",
+            "bf16 by AVX512-BF16 is 0.5 times as fast as fp32",
+        ),
+        (
+            {**AVX512, "avx512_bf16": True, "amx_bf16": True},
+            4.0,
+            "bf16",
+            "bf16 by AMX is 4.0 times as fast as fp32",
+        ),
+        (
+            {**AVX512, "amx_tile": True, "amx_int8": True},
+            9.0,
+            "fp32",
+            "the CPU has neither AMX nor AVX512-BF16",
+        ),
+        (
+            {"architecture": "aarch64", "neon": True},
+            9.0,
+            "fp32",
+            "the CPU has neither AMX nor AVX512-BF16",
+        ),
     ],
 )
-def test_a_processor_with_instructions_for_bf16_computes_in_it(
-    monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], chosen: str, reason: str
+def test_a_processor_whose_bf16_is_faster_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+    flags: dict[str, Any],
+    speedup: float,
+    chosen: str,
+    reason: str,
 ) -> None:
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    monkeypatch.setattr(devices, "bf16_speedup", lambda: speedup)
     assert choose_precision("auto", cuda=False) == chosen
-    assert reason_for_precision("auto", cuda=False) == f"since the CPU has {reason}"
+    assert reason_for_precision("auto", cuda=False) == f"since {reason}"
+
+
+@CPU_ONLY
+def test_the_measured_speedup_is_that_of_longer_products() -> None:
+    """Emulated bf16 is hundreds of times slower; only processors with instructions are measured."""
+    if devices.bf16_instructions() is None:
+        pytest.skip("this processor has no instructions for bf16 matrices")
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.full((1024, 1024), 0.5, dtype=dtype)
+        timer = timeit.Timer("torch.mm(a, a)", globals={"torch": torch, "a": a})
+        seconds[dtype] = min(timer.repeat(number=1, repeat=7))
+    longer = seconds[torch.float32] / seconds[torch.bfloat16]
+    # The answer is the same on either side of the threshold, or too near to it to matter.
+    assert devices.bf16_speedup() == pytest.approx(longer, rel=0.6)
 
 
 @pytest.mark.parametrize(("told", "fast"), [("no", True), ("no", False), (None, True)])

@@ -9,7 +9,6 @@ import torch
 
 import vaegan
 from evaluation import tune
-from evaluation.reports.summary import MODELS
 from evaluation.reports.tuning_report import as_python
 from evaluation.trainings import training
 from evaluation.trainings.configurations_file import as_options, read_configurations
@@ -18,6 +17,7 @@ from tests.support.here import started, train_here
 from tests.support.tiny import TINY_OPTIONS, tiny_config
 from vaegan.commands.train_options import parse
 from vaegan.data import load_source
+from vaegan.models import MODELS
 from vaegan.recipes import Recipe
 
 TRIED: dict[str, list[dict[str, Any]]] = {

@@ -6,7 +6,7 @@ VAE/GAN; the others are what it is compared with, on the same networks and the s
 
 from dataclasses import dataclass
 
-from vaegan.config import Config, ModelName
+from vaegan.config import Config
 from vaegan.networks import Networks, build_networks, check_memory
 from vaegan.updates.base import AnyUpdate
 from vaegan.updates.gan import GANUpdate
@@ -23,21 +23,29 @@ class Model:
     update: type[AnyUpdate]
     colour: str
     frozen: tuple[str, ...] = ()
+    after: str | None = None
+    """The model that is trained before, whose networks this one is given as `frozen`."""
 
     @property
     def has_encoder(self) -> bool:
         """Whether images can be encoded and reconstructed."""
         return "encoder" in self.trained
 
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether a discriminator is trained."""
+        return "discriminator" in self.trained
 
-MODELS: dict[ModelName, Model] = {
+
+MODELS: dict[str, Model] = {
     "vae": Model(("encoder", "decoder"), VAEUpdate, "#56B4E9"),
+    "vae-dis": Model(
+        ("encoder", "decoder"), VAEDisUpdate, "#009E73", frozen=("discriminator",), after="gan"
+    ),
     "gan": Model(("decoder", "discriminator"), GANUpdate, "#E69F00"),
-    # Trained after the gan whose discriminator it is given.
-    "vae-dis": Model(("encoder", "decoder"), VAEDisUpdate, "#009E73", ("discriminator",)),
     "vaegan": Model(("encoder", "decoder", "discriminator"), VAEGANUpdate, "#D55E00"),
 }
-"""In the order in which they are trained and shown."""
+"""In the order in which they are shown."""
 
 
 def model_networks(config: Config) -> Networks:

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.reports.summary import Column, Row, best, columns
+from vaegan.models import MODELS
 
 # Okabe and Ito's colours, which stay apart for colour-blind eyes.
-COLOURS = {"vae": "#56B4E9", "vae-dis": "#009E73", "gan": "#E69F00", "vaegan": "#D55E00"}
 INK, PALE = "#222222", "#8a8a8a"
 PANELS_ACROSS = 4
 
@@ -62,7 +62,7 @@ def _panel(axis: Axes, table: Sequence[Row], column: Column) -> None:
             axis.text(place, 0, "no\nencoder", ha="center", va="bottom", color=PALE, fontsize=8)
             continue
         spread = number.spread or 0.0
-        axis.bar(place, number.mean, width=0.68, color=COLOURS[row.model], zorder=2)
+        axis.bar(place, number.mean, width=0.68, color=MODELS[row.model].colour, zorder=2)
         if number.spread is not None:
             axis.errorbar(place, number.mean, spread, color=INK, capsize=4, lw=1.2, zorder=3)
             dots = [place + 0.24] * len(number.values)  # beside the line, not under it

@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.reports.bars import COLOURS, INK, PALE
+from evaluation.reports.bars import INK, PALE
 from evaluation.reports.subjects import logged
 from evaluation.reports.summary import Row
+from vaegan.models import MODELS
 
 # Title, unit and metric; only what models have in the same unit, so that lines can be compared.
 PANELS = (
@@ -51,7 +52,7 @@ def draw_losses(drawn: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Fig
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
     models = list(dict.fromkeys(model for model, _ in drawn))
-    lines = [axes[0].plot([], [], color=COLOURS[model])[0] for model in models]
+    lines = [axes[0].plot([], [], color=MODELS[model].colour)[0] for model in models]
     figure.legend(lines, models, loc="outside right upper", frameon=False)
     return figure
 
@@ -68,4 +69,6 @@ def _line(axis: Axes, model: str, points: Sequence[tuple[float, float]]) -> None
     ]
     images, losses = zip(*means, strict=True)
     alone = "o" if len(means) == 1 else ""
-    axis.plot([each / 1000 for each in images], losses, marker=alone, color=COLOURS[model], lw=1)
+    axis.plot(
+        [each / 1000 for each in images], losses, marker=alone, color=MODELS[model].colour, lw=1
+    )

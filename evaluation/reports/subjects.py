@@ -19,6 +19,7 @@ from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.protocol import RealImages
 from vaegan.metrics.record import FORMAT, Weights, evaluate_checkpoint
 from vaegan.model import VAEGAN
+from vaegan.models import MODELS
 from vaegan.run.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def evaluate(
     subject: Subject, weights: Weights, images: RealImages, evaluator: Evaluator, folder: Path
 ) -> dict[str, Any]:
     """The record of `evaluate_checkpoint`, from `folder` where it was measured before."""
-    if subject.config.model == "gan":
+    if not MODELS[subject.config.model].has_encoder:
         images = RealImages(images.reference, None, None)
     key = evaluation_key(subject, weights, images, evaluator)
     path = folder / f"{subject.config.model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from evaluation.reports.subjects import Subject
 from evaluation.trainings.training import IRRELEVANT
 from vaegan.config import FACTS
+from vaegan.models import MODELS
 
 # Rows come in this order; among the runs of one model, these settings tell rows apart.
-MODELS = ("vae", "vae-dis", "gan", "vaegan")
 TOLD_APART = frozenset(
     name for name, facts in FACTS.items() if facts.role != "identity" and name not in IRRELEVANT
 )
@@ -121,7 +121,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     for run in runs:
         groups.setdefault(json.dumps(_settings(run), sort_keys=True), []).append(run)
     labelled = [Row(_label(group, runs), tuple(group)) for group in groups.values()]
-    return sorted(labelled, key=lambda row: MODELS.index(row.model))
+    return sorted(labelled, key=lambda row: list(MODELS).index(row.model))
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vaegan.logs import messages_on_stderr
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import load_extractor
 from vaegan.metrics.protocol import Protocol, RealImages, load_images
+from vaegan.models import MODELS
 from vaegan.processes import build_accelerator
 
 EPILOG = "Each training is one process, without a dashboard unless --tracker names one."
@@ -52,13 +53,13 @@ def prepare(
     options: argparse.Namespace, protocol: Protocol, data: DataConfig, models: Collection[str]
 ) -> tuple[Evaluator, RealImages]:
     """The evaluator and the real images, before hours are spent on models to be judged."""
-    if protocol.sampler == "gmm" and "gan" in models:
+    with_encoder = [MODELS[model].has_encoder for model in models]
+    if protocol.sampler == "gmm" and not all(with_encoder):
         raise UserError(
             "--sampler gmm needs the latents of an encoder, and a gan has none: use --sampler "
             "prior, or compare models with encoders."
         )
-    has_encoder = set(models) != {"gan"}
-    images = load_images(data, protocol, has_encoder=has_encoder, progress=True)
+    images = load_images(data, protocol, has_encoder=any(with_encoder), progress=True)
     accelerator = build_accelerator("fp32")
     extractor = load_extractor(options.extractor, options.extractor_weights, accelerator.device)
     return Evaluator(extractor, protocol, accelerator), images

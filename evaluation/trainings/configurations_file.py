@@ -13,8 +13,9 @@ from vaegan.config import FACTS, ModelName
 from vaegan.errors import UserError
 from vaegan.files.regular_files import read_regular
 from vaegan.metrics.report import MOST_BYTES
+from vaegan.models import MODELS
 
-Configurations = Mapping[ModelName, Sequence[Mapping[str, Any]]]
+Configurations = Mapping[str, Sequence[Mapping[str, Any]]]
 
 # What decides on how a model learns. The images, their number, the seed and the pace of pictures
 # and files are the same for all.
@@ -45,11 +46,13 @@ def read_configurations(path: Path) -> Configurations:
             f"{path} has {told}, and a fair comparison tries as many for each: give all the same "
             "number of configurations."
         )
-    if "vae-dis" in content and "gan" not in content:
-        raise UserError(
-            f"{path} has vae-dis and no gan, whose discriminator it takes: add configurations of "
-            "gan."
-        )
+    for model in content:
+        before = MODELS[model].after
+        if before is not None and before not in content:
+            raise UserError(
+                f"{path} has {model} and no {before}, whose discriminator it takes: add "
+                f"configurations of {before}."
+            )
     return content
 
 

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import torch
 
@@ -20,17 +19,17 @@ from evaluation.trainings.length import Length
 from evaluation.trainings.process import lock, run_process
 from evaluation.trainings.shares import Share
 from vaegan.commands.train_options import OWN_OPTIONS, given, parse
-from vaegan.config import FACTS, Config, ModelName, option
+from vaegan.config import FACTS, Config, option
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import read_inference_file
 from vaegan.files.regular_files import expanded
 from vaegan.files.whole_files import write_text
 from vaegan.metrics.record import hardware, versions
+from vaegan.models import MODELS
 from vaegan.run.run_folder import RunFolder
 
-# A GAN comes before the VAE that takes its discriminator.
-ORDER: tuple[ModelName, ...] = ("vae", "gan", "vae-dis", "vaegan")
-assert set(ORDER) == set(get_args(ModelName))
+# A model comes after the one whose networks it is given.
+ORDER = tuple(sorted(MODELS, key=lambda name: MODELS[name].after is not None))
 
 # What the commands decide by options of their own, and so no training option can.
 DECIDED = OWN_OPTIONS | {name for name, facts in FACTS.items() if facts.role == "identity"}
@@ -54,7 +53,7 @@ class Wanted:
 
     name: str
     """Of its folder in `runs/`."""
-    model: ModelName
+    model: str
     seed: int
     similarity_from: str | None = None
     """For a vae-dis, the name of the run whose discriminator it takes; it comes before."""

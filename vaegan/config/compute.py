@@ -17,8 +17,9 @@ class ComputeConfig:
         "auto",
         "Number format of convolutions and matrix products; weights, losses and statistics "
         "stay float32. auto takes the bf16 or fp16 that accelerate was told, or else bf16 "
-        "where the hardware is fast at it (GPUs that have it, CPUs with AMX or AVX512-BF16) "
-        "and fp32 elsewhere. accelerate launch passes on --mixed_precision no where it is "
+        "where the hardware is faster at it than at fp32 (GPUs that have it; CPUs with AMX or "
+        "AVX512-BF16 where a short measurement finds that) and fp32 elsewhere. accelerate "
+        "launch passes on --mixed_precision no where it is "
         "told nothing, too: fp32 is asked for here.",
         alters="rounding",
     )
