@@ -1,10 +1,10 @@
-"""The one exception that means "the user can mend this", and how it is said."""
+"""The exception for what the user can correct, and the text of its message."""
 
 import signal
 
 
 class UserError(ValueError):
-    """Something the user gave cannot be used.
+    """Something that the user gave cannot be used.
 
     The message is one sentence: what was given, what is allowed, what to do. Entry points
     print it without a traceback and leave with exit code 2.
@@ -19,10 +19,10 @@ class RunCompleteError(UserError):
 
 
 class InterruptedRunError(Exception):
-    """A signal has ended the run before its last step, and it was left in order.
+    """A signal has ended the run before its last step, and the run was saved.
 
-    `exit_code` is 130 for Ctrl-C, as shells have it, and otherwise 75: EX_TEMPFAIL of sysexits.h,
-    nothing is wrong and the same command may be started again.
+    `exit_code` is 130 for Ctrl-C, as in shells, and otherwise 75, EX_TEMPFAIL of sysexits.h: the
+    same command may be started again.
     """
 
     def __init__(self, number: signal.Signals, step: int, *, saved: bool) -> None:
@@ -36,7 +36,7 @@ class InterruptedRunError(Exception):
 def in_one_line(text: str) -> str:
     """`text` with line ends, control characters and broken Unicode escaped.
 
-    Names of files may hold all of these, and a terminal would obey some of them.
+    Names of files may hold all of these, and a terminal interprets some of them.
     """
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
@@ -44,9 +44,9 @@ def in_one_line(text: str) -> str:
 
 
 def sentence(error: UserError | OSError) -> str:
-    """What an entry point prints of an error that it caught; raises what is none of the user's.
+    """The message that an entry point prints for an error; raises errors that are not the user's.
 
-    A file system can refuse anything at any time: names that are too long, no permission, no room.
+    A file system can refuse any operation: too long a name, no permission, no room.
     """
     if isinstance(error, UserError):
         return str(error)

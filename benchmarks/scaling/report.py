@@ -1,4 +1,4 @@
-"""What benchmarks.scaling found, to read: what was counted, a table, and how far to trust it."""
+"""The report of benchmarks.scaling: the counts, a table, and the limits of the model."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The numbers of a comparison as bars: one panel a number, each run a dot."""
+"""The numbers of a comparison as bars: one panel per number, one dot per run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from evaluation.reports.summary import Column, Row, best, columns
 
-# Okabe and Ito's colours, which stay apart for colour-blind eyes.
+# Okabe and Ito's colours, which differ under any colour vision.
 COLOURS = {"vae": "#56B4E9", "vae-dis": "#009E73", "gan": "#E69F00", "vaegan": "#D55E00"}
 INK, PALE = "#222222", "#8a8a8a"
 PANELS_ACROSS = 4
@@ -20,7 +20,7 @@ def save_bars(path: Path, table: Sequence[Row]) -> None:
 
 
 def draw_bars(table: Sequence[Row]) -> Figure:
-    """Means with their spread, a panel for each column; an arrow shows which way is better."""
+    """Means with their spread, one panel per column; an arrow shows the better direction."""
     record = table[0].runs[0].record
     shown = [
         column

@@ -1,4 +1,4 @@
-"""How compare.py and tune.py run: their words, their refusals, and what they measure with."""
+"""The common frame of compare.py and tune.py: options, refusals, and the evaluator."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ Run = Callable[[argparse.Namespace, Sequence[str], str], None]
 
 
 def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | None) -> int:
-    """`run(OPTIONS, TRAINING OPTIONS, COMMAND)`, the two parted by `--`; returns the exit code."""
+    """`run(OPTIONS, TRAINING OPTIONS, COMMAND)`, which `--` separates; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     cut = words.index("--") if "--" in words else len(words)
 
@@ -51,7 +51,7 @@ def add_jobs_option(parser: Parser) -> None:
 def prepare(
     options: argparse.Namespace, protocol: Protocol, data: DataConfig, models: Collection[str]
 ) -> tuple[Evaluator, RealImages]:
-    """The evaluator and the real images, before hours are spent on models to be judged."""
+    """The evaluator and the real images, loaded before hours of training."""
     if protocol.sampler == "gmm" and "gan" in models:
         raise UserError(
             "--sampler gmm needs the latents of an encoder, and a gan has none: use --sampler "
@@ -65,7 +65,7 @@ def prepare(
 
 
 def end_trainings_too() -> None:
-    """Take SIGTERM for Ctrl-C, so that a training ends with this process."""
+    """Handle SIGTERM as Ctrl-C, so that a training ends with this process."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The configurations that are tried: a JSON file of as many for each model, read and checked.
+"""The file of configurations to try: JSON with equally many for each model, read and checked.
 
 {"vae": [{"beta": 4.0, "lr": 0.001}, ...], "gan": [...], "vae-dis": [...], "vaegan": [...]}, with
 settings named as in `vaegan.config`.
@@ -16,8 +16,8 @@ from vaegan.metrics.report import MOST_BYTES
 
 Configurations = Mapping[ModelName, Sequence[Mapping[str, Any]]]
 
-# What decides on how a model learns. The images, their number, the seed and the pace of pictures
-# and files are the same for all.
+# The settings that decide how a model learns. The images, their number, the seed and the intervals
+# of pictures and files are the same for all.
 TUNABLE = frozenset(
     {name for name, group in GROUP_OF.items() if group in ("network", "objective", "optim")}
     - {"similarity_from"}
@@ -26,9 +26,9 @@ TUNABLE = frozenset(
 
 
 def read_configurations(path: Path) -> Configurations:
-    """`UserError` where the file is none, or gives one model more to try than another.
+    """`UserError` where the file is not readable, or has more tries for one model than another.
 
-    Whether the values are allowed is seen when they are parsed as options.
+    The values are checked when they are parsed as options.
     """
     try:
         content: Any = json.loads(read_regular(path, MOST_BYTES))

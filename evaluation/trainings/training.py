@@ -1,8 +1,8 @@
 """Trainings in one folder: all models on the same images, nothing trained twice.
 
-`FOLDER/runs/NAME/` is an ordinary run folder, with its log in `NAME.log` beside it and how it was
-started in `NAME.json`. A finished run is recognised by its own config and left alone; an
-unfinished one is gone on with.
+`FOLDER/runs/NAME/` is an ordinary run folder. Beside it, `NAME.log` has its log and `NAME.json` its
+command. A finished run is recognised by its own config and left alone; an unfinished one is
+resumed.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ from vaegan.files.whole_files import write_text
 from vaegan.metrics.record import hardware, versions
 from vaegan.run.run_folder import RunFolder
 
-# A GAN comes before the VAE that takes its discriminator.
+# A GAN comes before the VAE that uses its discriminator.
 ORDER: tuple[ModelName, ...] = ("vae", "gan", "vae-dis", "vaegan")
 assert set(ORDER) == set(get_args(ModelName))
 
-# What the commands decide by options of their own, and so no training option can.
+# Settings that the commands' own options decide, so that training options cannot.
 DECIDED = frozenset(
     {
         *("model", "dataset", "data_dir", "seed", "similarity_from", "output_dir"),
@@ -49,30 +49,30 @@ DECIDED = frozenset(
         ),
     }
 )
-# What may differ between the run that is asked for and the one that is found.
+# Settings that may differ between a planned run and the run in the folder.
 IRRELEVANT = MAY_CHANGE - {
     *("max_steps", "max_seconds", "global_batch_size", "lr_decay_steps", "bad_images")
 }
 
 
 def _settled(config: Config) -> Config:
-    """As it is once the run has begun, on one process."""
+    """The config of the run after its start, on one process."""
     steps = config.training.max_steps or 0
     return config.settled(global_batch=config.images_per_step, steps=steps)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What tells a run from the others in its folder."""
+    """The facts that distinguish a run from the others in its folder."""
 
     name: str
-    """Of its folder in `runs/`."""
+    """The name of its folder in `runs/`."""
     model: ModelName
     seed: int
     similarity_from: str | None = None
-    """For a vae-dis, the name of the run whose discriminator it takes; it comes before."""
+    """For a vae-dis, the name of the run whose discriminator it uses; it comes before."""
     options: tuple[str, ...] = ()
-    """Of `launch/train.py`, for this run alone."""
+    """Options of `launch/train.py` for this run alone."""
 
     def training(
         self, folder: Path, dataset: str, data_dir: Path, length: Length, options: Sequence[str]
@@ -103,11 +103,11 @@ class Training:
     """One run of one model, planned."""
 
     folder: Path
-    """Of the command; paths in `options` are relative to it, so that it can be moved."""
+    """The command's folder; paths in `options` are relative to it, so that it can be moved."""
     options: tuple[str, ...]
-    """Of `launch/train.py`."""
+    """Options of `launch/train.py`."""
     config: Config
-    """What these options come to."""
+    """The config that these options give."""
 
     @property
     def name(self) -> str:
@@ -123,12 +123,12 @@ class Training:
 
     @property
     def similarity_from(self) -> Path | None:
-        """The checkpoint that has to be there before this training."""
+        """The checkpoint that this training needs."""
         source = self.config.objective.similarity_from
         return self.folder / source if source else None
 
     def check(self) -> None:
-        """`UserError` where another run, or something else, is where this one would be."""
+        """`UserError` where the place of this run holds another run, or other files."""
         if not self.run.config_file.exists():
             self.run.refuse_unless_free()
             return
@@ -148,7 +148,7 @@ class Training:
         return bool(content["step"] >= asked.max_steps)
 
     def fit(self, share: Share, stop: threading.Event) -> None:
-        """Train to the end, in a process of its own; `UserError` if it fails or is stopped."""
+        """Train to the end, in a separate process; `UserError` if it fails or is stopped."""
         self.run.root.parent.mkdir(parents=True, exist_ok=True)
         resume = ("--resume",) if self.run.config_file.exists() else ()
         options, log_file = (*self.options, *resume), self.run.root.with_suffix(".log")

@@ -1,4 +1,4 @@
-"""Ends of a run that are nobody's mistake in the code, said as what they are."""
+"""Failures of devices and other processes, turned into one sentence for the user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from vaegan.errors import UserError
 
-# What gloo and NCCL say when another process has gone. Neither has an exception of its own for it.
+# Words in the errors of gloo and NCCL after another process ended; neither has an exception type.
 _GONE = (
     "connection closed by peer",
     "connection reset by peer",
@@ -23,10 +23,10 @@ _GONE = (
 
 @contextmanager
 def failures_explained(accelerator: Accelerator) -> Iterator[None]:
-    """Raise `UserError` for memory that runs out on a GPU, and for other processes that are gone.
+    """Raise `UserError` for a GPU without free memory, and for other processes that have ended.
 
-    Processes that train together end together: one that is left waits for the others' gradients,
-    finds their connections closed, and says so.
+    Processes that train together end together: a remaining process waits for the gradients of the
+    others, and its connections to them are closed.
     """
     try:
         yield

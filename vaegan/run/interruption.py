@@ -1,10 +1,10 @@
-"""Signals that end a run early: the step is finished, the run saved, and the process left.
+"""Signals that end a run early: the step is finished, the run is saved, the processes end.
 
-Processes of one run may be told at different moments, or only one of them, and all have to stop
-after the same step, or those that go on would wait for the others' gradients for ever. Whoever is
-told first writes down the step to stop after in the store that the processes met at, and all look
-there after every fourth step. That sends no tensor and does not wait for the device. A run ends at
-most 7 steps after the one in which a process was told.
+A signal may reach the processes of a run at different moments, or only one of them. All have to
+stop after the same step: a process that continued would wait for the others' gradients for ever.
+The first process to get a signal writes the step to stop after into the store of the process group,
+and all read the store after every fourth step. This sends no tensor and does not wait for the
+device. A run ends at most 7 steps after the step in which the signal came.
 """
 
 import os
@@ -20,21 +20,21 @@ from accelerate import Accelerator
 
 from vaegan.signals import STOPPING
 
-# The host queues steps ahead of a GPU; by this many at most, so that a step agreed on is ahead of
-# all processes: of one that has queued a step, the others have at least begun the one this many
-# before, and looked at the store before that.
+# The host queues steps ahead of a GPU, at most this many. A step that was agreed on is then ahead
+# of all processes: when one has queued a step, the others have at least begun the step this many
+# before, and have read the store before that.
 MOST_AHEAD = 2
 MARGIN = MOST_AHEAD + 2
-# Every look is a request that the host waits for, on each process. All look after the steps whose
-# number is a multiple of this, and stop after such a step only.
+# Each reading of the store is a request that the host waits for. All processes read it after the
+# steps whose number is a multiple of this, and stop after such a step only.
 LOOK_EVERY = 4
-# Launchers pass a signal on that the processes were sent already: only a later one is meant.
+# Launchers forward a signal that the processes have got already: only a later one counts.
 IMPATIENT_AFTER = 2.0  # seconds
 KEY = "vaegan/stop-after-step"
 
 
 class Interruption:
-    """Listens while it is open. All processes ask `after_step` after every step."""
+    """Handles signals while it is open. All processes call `after_step` after every step."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.device = accelerator.device
@@ -51,7 +51,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         self.before = {}
-        # Python tells its main thread alone; who trains in another looks after itself.
+        # Python delivers signals to the main thread only.
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._hear) for number in STOPPING}
         return self
@@ -61,7 +61,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def after_step(self, step: int) -> signal.Signals | None:
-        """The signal to stop for after `step`, the same on all processes; None to go on."""
+        """The signal to stop for after `step`, the same on all processes; None to continue."""
         if self.store is None:
             return self.told
         self._let_the_device_catch_up()
@@ -87,14 +87,14 @@ class Interruption:
         now = time.monotonic()
         if self.told is None:
             self.told, self.since = signal.Signals(number), now
-        elif now - self.since > IMPATIENT_AFTER:  # who asks twice does not want to wait
+        elif now - self.since > IMPATIENT_AFTER:  # a later signal ends the process at once
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
 
 def last_step(step: int) -> int:
-    """The step that all processes stop after, where one was told by the end of `step`.
+    """The step that all processes stop after, where one got a signal by the end of `step`.
 
-    No process has finished it yet, and all of them look at the store at its end.
+    No process has finished that step yet, and all of them read the store at its end.
     """
     return -(-(step + MARGIN) // LOOK_EVERY) * LOOK_EVERY

@@ -16,7 +16,7 @@ MOST_BYTES = 2**32
 
 
 class MetricsFile:
-    """Appends lines, whole or not at all. A line that finds no room waits for the next one."""
+    """Appends whole lines. A line that does not fit on the disk is written with the next one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,7 +63,7 @@ class MetricsFile:
                 while written < len(data):
                     written += file.write(data[written:])
             except OSError:
-                os.ftruncate(file.fileno(), before)  # half a line would spoil the next one
+                os.ftruncate(file.fileno(), before)  # an incomplete line would damage the next one
                 raise
 
 
