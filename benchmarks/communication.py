@@ -180,7 +180,7 @@ def _hidden(facts: dict[str, Any]) -> str:
     cost = 1e3 * (middle["together"] - middle["apart"])
     return (
         f"Hidden: nothing. Averaging costs {cost:.1f} ms, and takes "
-        f"{1e3 * middle['words only']:.1f} ms where nobody computes: the processes also wait for "
+        f"{1e3 * middle['words only']:.1f} ms without computation: the processes also wait for "
         "the slower of them."
     )
 

@@ -22,7 +22,7 @@ def choose_precision(asked: Precision, *, cuda: bool) -> Literal["fp32", "bf16",
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     if asked == "auto" and precision not in ("no", "bf16", "fp16"):
         raise UserError(
-            f"accelerate was told --mixed_precision {precision}, which this trainer does not "
+            f"accelerate was given --mixed_precision {precision}, which this trainer does not "
             "have: give no, bf16 or fp16."
         )
     if asked == "auto" and precision == "no":

@@ -29,7 +29,8 @@ class InterruptedRunError(Exception):
         self.exit_code = 130 if number is signal.SIGINT else 75
         state = "is saved up to there" if saved else "has an older checkpoint"
         super().__init__(
-            f"Stopped by {number.name} after step {step:,}. The run {state}: go on with --resume."
+            f"Stopped by {number.name} after step {step:,}. The run {state}: "
+            "continue with --resume."
         )
 
 
@@ -54,5 +55,5 @@ def sentence(error: UserError | OSError) -> str:
         raise error
     name = error.filename.decode() if isinstance(error.filename, bytes) else str(error.filename)
     return in_one_line(
-        f"{name} cannot be used ({error.strerror}): mend that, or choose another place."
+        f"{name} cannot be used ({error.strerror}): correct that, or choose another place."
     )

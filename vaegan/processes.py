@@ -46,10 +46,10 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
         )
     except ValueError as error:  # for one, a precision that the device does not have
         reason = " ".join(str(error).split())
-        raise UserError(f"accelerate cannot start as it was told: {reason}") from None
+        raise UserError(f"accelerate cannot start with its settings: {reason}") from None
     if accelerator.num_processes != started:
         raise UserError(
-            f"WORLD_SIZE says that {started} processes were started, but this one has found "
+            f"By WORLD_SIZE, {started} processes were started, but this one is connected to "
             f"{accelerator.num_processes} on {accelerator.device}, and each would train alone: "
             "start them with accelerate launch or torchrun on GPUs or CPUs, or unset WORLD_SIZE."
         )
@@ -80,15 +80,15 @@ def refuse_other_back_ends() -> None:
     dynamo = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
     if dynamo != "no":
         raise UserError(
-            f"accelerate was told --dynamo_backend {dynamo}, which would compile each network for "
+            f"accelerate was given --dynamo_backend {dynamo}, which would compile each network for "
             "itself: leave it out (or run accelerate config again), and give --compile inductor to "
             "the trainer."
         )
     for variable, option in OTHER_BACK_ENDS.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes", "y", "on"):
             raise UserError(
-                f"accelerate was told {option}, which this trainer does not have: leave it out (or "
-                "run accelerate config again); several processes train with "
+                f"accelerate was given {option}, which this trainer does not have: leave it out "
+                "(or run accelerate config again); several processes train with "
                 "DistributedDataParallel."
             )
 
@@ -172,7 +172,10 @@ def local_main_first(accelerator: Accelerator) -> Iterator[None]:
     _wait_for("all", store)
 
 
-_DONE, _ENDED = "done", "Another process has ended while it read the data, and says why itself."
+_DONE, _ENDED = (
+    "done",
+    "Another process has ended while it read the data; its own message has the reason.",
+)
 
 
 def _wait_for(key: str, store: torch.distributed.Store) -> None:

@@ -35,7 +35,7 @@ def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | 
         run(options, words[cut + 1 :], shlex.join(["python", f"evaluation/{name}", *words]))
 
     with messages_on_stderr("evaluation"):
-        return exit_code(name, work, stopped="Stopped. The same command goes on from here.")
+        return exit_code(name, work, stopped="Stopped. The same command continues from here.")
 
 
 def add_jobs_option(parser: Parser) -> None:

@@ -165,7 +165,7 @@ class Training:
             )
             raise UserError(
                 f"The training of {self.name} stopped with exit code {code} ({said}): see "
-                f"{log_file}, and give the same command again to go on."
+                f"{log_file}, and give the same command again to continue."
             )
 
     def _note_start(self, options: Sequence[str], share: Share) -> None:

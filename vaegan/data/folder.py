@@ -88,11 +88,11 @@ class FolderImages:
                 if self.bad_images == "refuse":
                     was = ", which could be read at the start," * self.was_decoded
                     raise UserError(
-                        f"{self.files[place]}{was} cannot be read ({error}): bring it back or mend "
-                        "it and start again (a run goes on with --resume), or give --bad-images "
-                        "skip, which takes the next image in its place."
+                        f"{self.files[place]}{was} cannot be read ({error}): restore it and "
+                        "start again (--resume continues a run), or give --bad-images skip, which "
+                        "takes the next image in its place."
                     ) from None
-        raise UserError(f"None of the images in {self.root} can be read any more: bring them back.")
+        raise UserError(f"None of the images in {self.root} can be read any more: restore them.")
 
     def report_replaced(self, asked: Tensor, taken: Tensor) -> None:
         for index in asked[asked != taken].tolist():
@@ -222,7 +222,7 @@ def _answer_for_bad(root: Path, scan: Scan, refuse: bool) -> None:
         listed += f", and {len(bad) - NAMED_AT_MOST} more"
     counted = f"{len(bad)} of {len(scan.files)} files in {root} cannot be read as images"
     if refuse:
-        raise UserError(f"{counted}: {listed}; mend or remove them, or add --bad-images skip.")
+        raise UserError(f"{counted}: {listed}; repair or remove them, or add --bad-images skip.")
     logger.warning(in_one_line(f"{counted} and are skipped: {listed}."))
 
 

@@ -189,7 +189,7 @@ def _unless_a_worker_dies(batches: Iterator[Any]) -> Iterator[Any]:
             raise
         raise UserError(
             "A worker process that reads images was ended from outside, or by a lack of memory or "
-            "of shared memory: go on with --resume and fewer --workers."
+            "of shared memory: continue with --resume and fewer --workers."
         ) from None
 
 

@@ -43,6 +43,6 @@ def failures_explained(accelerator: Accelerator) -> Iterator[None]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"Process {accelerator.process_index} of {accelerator.num_processes} has lost another "
-            f"one, which has ended and says why itself ({reason}): start all again with --resume "
-            "to go on from the last checkpoint."
+            f"one, whose own message has the reason ({reason}): start all again with --resume "
+            "to continue from the last checkpoint."
         ) from None

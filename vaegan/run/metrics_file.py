@@ -30,7 +30,7 @@ class MetricsFile:
         except OSError as error:
             if not self.warned:
                 logger.warning(
-                    f"{self.path} could not be written ({error.strerror}); training goes on, and "
+                    f"{self.path} could not be written ({error.strerror}); training continues, and "
                     "its lines are written once there is room."
                 )
             self.warned = True
@@ -52,7 +52,7 @@ class MetricsFile:
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be brought back to step {step} ({error.strerror}): make room "
-                "or mend the folder, and resume again."
+                "or repair the folder, and resume again."
             ) from None
 
     def _write(self, data: bytes) -> None:

@@ -47,7 +47,7 @@ class RunFolder:
         """`UserError` where the folder holds a run or any other file."""
         if self.config_file.exists():
             raise UserError(
-                f"--output-dir {self.root} already holds a run: add --resume to go on with it, or "
+                f"--output-dir {self.root} already holds a run: add --resume to continue it, or "
                 "choose another folder."
             )
         # A run that was killed while it wrote its config leaves only temporary files.

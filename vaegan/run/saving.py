@@ -52,7 +52,7 @@ class BackgroundWriter:
             function(*arguments)
         except Exception as error:
             if what not in self.failed:
-                logger.warning(f"{what} could not be written ({error}); training goes on.")
+                logger.warning(f"{what} could not be written ({error}); training continues.")
             self.failed[what] = error
         else:
             self.failed.pop(what, None)
@@ -161,7 +161,7 @@ class Saver:
                 kept = f"{there[-1]} is kept" if there else "there is no resumable checkpoint"
                 raise UserError(
                     f"{what} of the last step could not be written ({error}), but {kept}: make "
-                    "room or mend the folder, and go on with --resume."
+                    "room or repair the folder, and continue with --resume."
                 )
 
     def _save_for_inference(self, step: int, seconds: float, weights: dict[str, Any]) -> None:

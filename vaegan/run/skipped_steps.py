@@ -29,7 +29,7 @@ def refuse_broken(
         return
     raise UserError(
         f"The last {reading.streak} steps up to {step:,} had gradients that were not finite"
-        f"{_first_broken(reading)}, and changed nothing: go on from the last checkpoint in "
+        f"{_first_broken(reading)}, and changed nothing: continue from the last checkpoint in "
         f"{checkpoints} with --precision fp32, or begin anew with a lower --lr or "
         "with --clip-grad-norm."
     )

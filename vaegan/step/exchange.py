@@ -2,8 +2,8 @@
 
 Gradients are averaged in one of two ways, with the same result up to rounding.
 
-    overlapped   DistributedDataParallel sends each network's gradients while the backward pass that
-                 makes them goes on, and waits for them at its end.
+    overlapped   DistributedDataParallel sends each network's gradients during the backward pass
+                 that computes them, and waits for them at its end.
     flat         `FlatExchange` sends the gradients of all networks as one tensor, after the update.
 
 The first hides communication behind arithmetic. The second can be part of a recorded step

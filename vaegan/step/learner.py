@@ -223,8 +223,8 @@ class Learner:
         except Exception as error:  # what a file holds can be of any type and shape
             raise UserError(
                 "The checkpoint does not fit the networks and the optimiser of this run "
-                f"({type(error).__name__}): it is damaged or another run's, so remove it to go on "
-                "from the one before."
+                f"({type(error).__name__}): it is damaged or another run's, so remove it to "
+                "continue from the one before."
             ) from None
 
 
