@@ -1,4 +1,4 @@
-"""Plain `pytest` runs the benchmarks once each, untimed, so that they cannot rot."""
+"""Plain `pytest` runs each benchmark once, untimed, so that they keep working."""
 
 import pytest
 

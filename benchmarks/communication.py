@@ -1,4 +1,4 @@
-"""What several processes cost, and how much of their talk the backward passes hide.
+"""The cost of several processes, and the share of communication that backward passes hide.
 
     accelerate launch --config_file launch/configs/cpu.yaml benchmarks/communication.py
 
@@ -6,11 +6,11 @@ Four ways in alternated rounds of one session, all with the same images per proc
 
     alone       the first process updates while the others wait: one process on this machine
     apart       all update at once without averaging: they share memory and caches only
-    together    all update and average their gradients: what a run does
-    words only  the gradients' bytes averaged with nothing else to do
+    together    all update and average their gradients: as in a run
+    words only  the gradients are averaged without any update
 
     hidden      1 - (together - apart) / words only
-    efficiency  alone / together, of as many processes each as fast as one that has the machine
+    efficiency  alone / together; 1 where each process is as fast as one alone on the machine
 """
 
 import argparse
@@ -56,14 +56,14 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Time every way in turn, as often as there are rounds."""
+    """Time every way in turn, in each round."""
     accelerator = build_accelerator()
     if accelerator.num_processes == 1:
         raise UserError(
             "communication.py measures several processes, and this is one: start it with "
             "accelerate launch --config_file launch/configs/cpu.yaml, or another of that folder."
         )
-    # Nothing of the whole batch is asked for, so that a process can update alone.
+    # Without averages over the whole batch, so that a process can update alone.
     config = recipe_config(
         options.recipe,
         image_size=options.image_size,
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     learner = Learner(config, accelerator)
     ways = build_ways(learner, options.batch_size, options.image_size)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(2):  # DDP orders its buckets anew in the second, which all have to take part in
+    for _ in range(2):  # DDP reorders its buckets in the second, together with all processes
         ways["together"]()
     for number in range(options.rounds + 1):
         for way in WAYS:
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def build_ways(learner: Learner, batch: int, size: int) -> dict[str, Callable[[], None]]:
-    """The four functions that are timed."""
+    """The four functions to time."""
     device, accelerator = learner.device, learner.accelerator
     latents = learner.config.network.latent_size
     x = torch.rand(batch, learner.config.data.channels, size, size, device=device) * 2 - 1
@@ -128,7 +128,7 @@ def build_ways(learner: Learner, batch: int, size: int) -> dict[str, Callable[[]
 def result(
     learner: Learner, options: argparse.Namespace, seconds: dict[str, list[float]]
 ) -> dict[str, Any]:
-    """Medians, and what follows from them."""
+    """Medians, the hidden share and the efficiency."""
     middle = {way: statistics.median(values) for way, values in seconds.items()}
     accelerator: Accelerator = learner.accelerator
     parameters = sum(p.numel() for group in learner.update.parameters.values() for p in group)
@@ -149,7 +149,7 @@ def result(
 
 
 def table(facts: dict[str, Any]) -> str:
-    """What a reader wants to know first."""
+    """The summary in words."""
     lines = [
         f"{facts['processes']} processes over {facts['backend']}, {facts['hardware']}, torch "
         f"{facts['torch']}; recipe {facts['recipe']} at {facts['image_size']} px, "
@@ -177,7 +177,7 @@ def _hidden(facts: dict[str, Any]) -> str:
     cost = 1e3 * (middle["together"] - middle["apart"])
     return (
         f"Hidden: nothing. Averaging costs {cost:.1f} ms, and takes "
-        f"{1e3 * middle['words only']:.1f} ms where nobody computes: the processes also wait for "
+        f"{1e3 * middle['words only']:.1f} ms without computation: the processes also wait for "
         "the slower of them."
     )
 

@@ -1,4 +1,4 @@
-"""How everything here is timed: warmed up, fixed rounds, each ending with the device."""
+"""The timing of all benchmarks: a warm-up, then fixed rounds, each to the end on the device."""
 
 import gc
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test that asks for `case` those that its module's `cases` plans."""
+    """Parametrise a test with `case` by the cases that its module's `cases` plans."""
     if "case" in metafunc.fixturenames:
         cases = metafunc.module.cases(_plan(metafunc.config))
         metafunc.parametrize("case", cases, ids=str)
@@ -56,7 +56,7 @@ def machine(plan: Plan) -> Machine | None:
 
 @pytest.fixture(autouse=True)
 def _memory_of_its_own() -> None:
-    """Let go of what the last benchmark held."""
+    """Free the memory of the last benchmark."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -64,7 +64,7 @@ def _memory_of_its_own() -> None:
 
 @pytest.fixture
 def timed(benchmark: Any, plan: Plan, machine: Machine | None) -> Timer:
-    """Time a function; a round ends when the device has finished, not when it has been told."""
+    """Time a function; a round ends when the device has finished."""
 
     def run(
         function: Callable[[], object],

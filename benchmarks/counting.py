@@ -1,10 +1,9 @@
-"""What a call computes and moves: floating-point operations and bytes, operator by operator.
+"""The work of a call: floating-point operations and bytes, operator by operator.
 
-torch's FlopCounterMode also attributes operations to modules, and its tracker trips over
-`autograd.grad` towards the leaf inputs of a module, which is how the update cuts its graphs. The
-formulas of the operations are torch's own all the same (`torch.utils.flop_counter`). They are
-those of matrix products, convolutions and attention; a multiply-add counts as two operations, and
-everything elementwise, norms and optimisers among them, as none.
+torch's FlopCounterMode also attributes operations to modules, and its tracker fails on
+`autograd.grad` towards the leaf inputs of a module, by which the update cuts its graphs. The
+formulas are torch's (`torch.utils.flop_counter`), for matrix products, convolutions and attention.
+A multiply-add counts as two operations. Elementwise operators, norms and optimisers count as none.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,8 +33,8 @@ class Work(NamedTuple):
 class WorkCounter(TorchDispatchMode):
     """Adds up the work of every operator that runs inside it, backward passes included.
 
-    The traffic is what eager execution asks of the memory: each operator reads its inputs and
-    writes its outputs once. It is an upper figure, since caches and fused kernels save some.
+    The traffic is that of eager execution: each operator reads its inputs and writes its outputs
+    once. It is an upper bound, since caches and fused kernels save some.
     """
 
     def __init__(self) -> None:
@@ -65,7 +64,7 @@ class WorkCounter(TorchDispatchMode):
 
 
 def count_work(function: Callable[[], object]) -> Work:
-    """The work of one call, which is made for it."""
+    """The work of one call of the function."""
     with WorkCounter() as counter:
         function()
     return counter.work

@@ -1,4 +1,4 @@
-"""What this machine is, and how fast it is at best: measured in the same session."""
+"""This machine and its peak rates, measured in the same session."""
 
 import ctypes
 import platform
@@ -30,7 +30,7 @@ class Machine:
     """GB/s of a large copy, bytes read and bytes written together."""
 
     def matrix_rate(self, precision: str) -> float:
-        """GFLOP/s that networks of this precision are measured against.
+        """The peak GFLOP/s for networks of this precision.
 
         In fp32 a GPU's convolutions use TF32 where torch lets them, as it does by default.
         """
@@ -39,7 +39,7 @@ class Machine:
         return self.matrix_gflops[precision]
 
     def facts(self) -> dict[str, Any]:
-        """What a reader must know of the machine, in plain values."""
+        """The facts of the machine, in plain values."""
         return {
             "device": self.name,
             "threads": torch.get_num_threads(),
@@ -81,7 +81,7 @@ def device_name(device: torch.device) -> str:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has finished, not only been told."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -98,7 +98,7 @@ def timed_call(function: Callable[[], object], device: torch.device) -> float:
 class PeakMemory:
     """The most memory held between `start` and `mib`: on the GPU, or by the process on Linux.
 
-    The process's figure holds the interpreter and its libraries too.
+    The process's figure includes the interpreter and its libraries.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -111,7 +111,7 @@ class PeakMemory:
             self._known = _reset_resident_peak()
 
     def mib(self) -> float | None:
-        """MiB, or None where the operating system does not say."""
+        """MiB, or None where the operating system has no such number."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
         if not self._known:
@@ -122,7 +122,7 @@ class PeakMemory:
 
 def _reset_resident_peak() -> bool:
     try:
-        # What earlier benchmarks have freed still counts until the C library gives it back.
+        # Memory that earlier benchmarks freed counts until the C library returns it.
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     except (OSError, TypeError, AttributeError):  # not Linux, or not glibc
@@ -169,7 +169,7 @@ def _convolutions_use_tf32() -> bool:
 
 @contextmanager
 def _fp32_products(precision: str) -> Iterator[None]:
-    """Multiply float32 matrices on a GPU as they are, or in TF32."""
+    """Multiply float32 matrices on a GPU in float32, or in TF32."""
     before = torch.backends.cuda.matmul.fp32_precision
     torch.backends.cuda.matmul.fp32_precision = precision
     try:

@@ -1,7 +1,7 @@
-"""What is timed at which sizes: the default set, the sweep of `--full`, and the untimed run.
+"""The benchmarks and their sizes: the default set, the sweep of `--full`, and the untimed run.
 
 Plain `pytest` runs every benchmark once, untimed, on 16-pixel images. The default set is meant to
-end within six minutes on two CPU cores; `--full` takes what it takes.
+end within six minutes on two CPU cores; `--full` may take hours.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is to be run, and where."""
+    """The amount of work, and the device."""
 
     device: torch.device
     timed: bool
@@ -122,6 +122,6 @@ class Plan:
             for each, shape, batch, precision, layout, mode in product(
                 what, SHAPES, self.batches, self.fast_precisions, layouts, modes
             )
-            # The recipe's RMSProp reads fp16's loss scale on the host: nothing can record that.
+            # RMSProp reads fp16's loss scale on the host, which cannot be recorded.
             if not (precision == "fp16" and MODES[mode].get("compile"))
         ]

@@ -1,8 +1,8 @@
 """One training step of pythae's VAEGAN (0.1.2) on our networks' layers; needs `pythae`.
 
-Its model, its losses and its trainer's optimiser order are its own. The networks are those of the
-recipe, so that both compute with the same layers: its discriminator stops at the layer that is
-asked for, as those that pythae ships do.
+The model, the losses and the order of the optimisers are pythae's. The networks are those of the
+recipe, so that both compute with the same layers. The discriminator stops at the requested layer,
+as pythae's own do.
 """
 
 from collections.abc import Callable

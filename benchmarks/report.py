@@ -1,8 +1,8 @@
 """`python -m benchmarks.report BENCH.json`: a Markdown table and a roofline picture.
 
 Beside the JSON, or in `--output DIR`, are written FILE.md and FILE.png, named after the JSON, and
-in `--output DIR` the JSON itself without what is private to the host. A file that is in the way
-and was not written by this command is left alone.
+in `--output DIR` the JSON itself without what is private to the host. An existing file that this
+command did not write is not replaced.
 """
 
 import json
@@ -20,7 +20,7 @@ OWN = "<!-- Written by python -m benchmarks.report: do not edit. -->\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code. What the user can mend is said in one sentence."""
+    """Run the command; returns its exit code. A mistake of the user is one sentence."""
     parser = Parser((__doc__ or "").partition("\n")[0], prog="benchmarks.report")
     parser.add_argument("json", type=Path, help="what pytest --benchmark-json wrote")
     parser.add_argument("--output", type=Path, help="a folder for the report (default: the JSON's)")
@@ -50,7 +50,7 @@ def write_report(source: Path, output: Path | None, readme: Path | None = None) 
     page = None if readme is None else _with_summary(readme, name, summary)
     _refuse_to_overwrite(table, picture)
     if copy.exists():
-        read_results(copy)  # an earlier one of ours, or an error
+        read_results(copy)  # an earlier report, or an error
     written = [table, picture]
     try:
         folder.mkdir(parents=True, exist_ok=True)

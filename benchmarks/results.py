@@ -1,4 +1,4 @@
-"""A pytest-benchmark JSON as plain rows, checked before anything is made of it."""
+"""A pytest-benchmark JSON as plain rows, checked before use."""
 
 import json
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ class Row:
 
     @property
     def intensity(self) -> float | None:
-        """Operations per byte of counted traffic; None for what does no matrix arithmetic."""
+        """Operations per byte of counted traffic; None without matrix arithmetic."""
         return self["gflop"] * 1e9 / self["traffic_bytes"] if self["gflop"] else None
 
 
 @dataclass(frozen=True)
 class Results:
-    """One session's rows, and what they were measured on."""
+    """One session's rows, and the machine that they were measured on."""
 
     rows: list[Row]
     content: dict[str, Any]
@@ -52,7 +52,7 @@ class Results:
         return str(self.content.get("datetime", ""))[:10]
 
     def trimmed(self) -> dict[str, Any]:
-        """What is worth keeping: no host name, no branch, no list of the processor's flags."""
+        """The JSON without the host's name, the branch and the processor's flags."""
         commit, machine = self.content.get("commit_info") or {}, self.content["machine_info"]
         kept = {name: machine.get(name) for name in ("python_version", "system", "release")}
         return {
@@ -90,6 +90,6 @@ _HOW = "make it with pytest benchmarks/ --benchmark-only --benchmark-json FILE"
 
 def _row(stats: dict[str, Any], facts: dict[str, Any]) -> Row:
     for name in (*_FACTS, *_MACHINE):
-        facts[name]  # a KeyError tells a foreign file
+        facts[name]  # a KeyError means a file of another origin
     median, iqr, rounds = (stats[name] for name in _STATS)
     return Row(float(median), float(iqr), int(rounds), facts)

@@ -1,6 +1,6 @@
-"""Other ways to compute the update, on the same networks: what ours is timed against.
+"""Other ways to compute the update, on the same networks, for comparison.
 
-All of them take the objective of the recipe `seed`: Algorithm 1 of Larsen et al. 2016 with both
+All of them have the objective of the recipe `seed`: Algorithm 1 of Larsen et al. 2016 with both
 kinds of fakes, the minimax GAN loss and a fixed gamma.
 """
 
@@ -15,11 +15,11 @@ from vaegan.networks import Networks
 
 
 class ThreePasses:
-    """The gradients of three whole losses by three backward passes: right, and wasteful.
+    """The gradients of three whole losses by three backward passes: correct, with needless work.
 
-    `plain` is what comes to mind first: each loss goes backward through everything it depends
-    on, and of the gradients only its own network's are kept. With `plain=False` each backward
-    pass is told whose gradients are wanted, so that autograd leaves out what leads nowhere.
+    With `plain`, each loss goes backward through everything that it depends on, and only its own
+    network's gradients are kept. With `plain=False` each backward pass gets the parameters of its
+    network as `inputs`, so that autograd leaves out the rest.
     """
 
     def __init__(self, networks: Networks, objective: ObjectiveConfig, *, plain: bool) -> None:
@@ -30,7 +30,7 @@ class ThreePasses:
         self.parameters = {n: list(m.parameters()) for n, m in networks.by_name().items()}
 
     def __call__(self, batch: Batch) -> None:
-        """Fill `.grad` of the three networks, whatever it held before."""
+        """Fill `.grad` of the three networks; earlier values are replaced."""
         losses = whole_losses(self.networks, self.objective, batch)
         kept: dict[str, list[Tensor | None]] = {}
         for name, loss in losses.items():
@@ -52,7 +52,7 @@ class ThreePasses:
 
 
 def whole_losses(networks: Networks, objective: ObjectiveConfig, batch: Batch) -> dict[str, Tensor]:
-    """Each network's loss as Algorithm 1 writes it down, nothing cut."""
+    """Each network's loss as in Algorithm 1, on one uncut graph."""
     x, noise = batch.images, batch.noise
     posterior = networks.encoder(x)
     x_rec = networks.decoder(posterior.sample(noise.eps))
@@ -72,10 +72,10 @@ class SeedSchedule:
     """A training step in the order of the first PyTorch version's main.py, ten passes of Dis.
 
     rishabhd786/VAE-GAN-PYTORCH (commit 29368bc): the discriminator steps first; then the GAN loss
-    is computed anew and the features by two more passes, and the decoder steps; then the encoder
+    is computed again and the features by two more passes, and the decoder steps; then the encoder
     and decoder run again, with two passes for the features, and the encoder steps. Every backward
-    pass goes through everything. Left out, in its favour: autograd's anomaly detection, which it
-    switches on, its six `.item()` a step, and sigmoids before the binary cross-entropy.
+    pass goes through the whole graph. Left out, in its favour: autograd's anomaly detection, which
+    it switches on, its six `.item()` per step, and sigmoids before the binary cross-entropy.
     """
 
     GAMMA, SIMILARITY = 15.0, 5.0  # weights in the decoder's and in the encoder's loss

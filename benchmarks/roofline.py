@@ -1,8 +1,8 @@
-"""The roofline picture: how close each benchmark comes to what the machine can do.
+"""The roofline picture: each benchmark's speed against the machine's peak rates.
 
-A point's height is its speed, its place from left to right how much arithmetic it does for each
-byte. The roofs are the measured bandwidth and the measured matrix products. Traffic is counted
-without caches, so points lie at or to the left of their true place, and may peep over the slope.
+A point's height is its speed; its horizontal place is its arithmetic per byte. The roofs are the
+measured bandwidth and the measured matrix products. Traffic is counted without caches, so points
+lie at or to the left of their true place, and may lie above the slope.
 """
 
 import math
@@ -24,7 +24,7 @@ KINDS = {
 }
 MARKERS = {"fp32": "o", "bf16": "s", "fp16": "^"}
 LABELS_AT_MOST = 30
-SOFTWARE = "vaegan benchmarks.report"  # by which the report knows a picture as its own
+SOFTWARE = "vaegan benchmarks.report"  # by which the report recognises its own picture
 INK, GRID = "#22272e", "#e4e7eb"
 
 
@@ -212,7 +212,7 @@ def _pushed_up(heights: Sequence[float], gap: float) -> list[float]:
 
 
 def _name(row: Row, points: Sequence[Row]) -> str:
-    """What it is, and those settings that tell it from the others of the same kind."""
+    """The benchmark's name, and the settings that differ among those of its kind."""
     others = [other for other in points if other["what"] == row["what"]]
     telling = [
         f"batch {row[name]}" if name == "batch" else str(row[name]).replace("_", " ")

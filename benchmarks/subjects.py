@@ -1,4 +1,4 @@
-"""What is timed, built in one place: networks, learner, batches."""
+"""The subjects of the benchmarks: networks, learner, batches."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -15,7 +15,7 @@ from vaegan.step.learner import Learner
 
 def build_learner(case: Case, device: torch.device) -> Learner:
     """The learner whose `step` the trainer runs, in the case's precision and mode."""
-    # accelerate keeps one state per process, precision included; here each learner has its own.
+    # accelerate keeps one state per process, with the precision; each learner here needs its own.
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = build_accelerator(case.precision, cpu=device.type == "cpu")
     return Learner(case.config(), accelerator)
@@ -33,7 +33,7 @@ def build_bare(case: Case, device: torch.device) -> Networks:
 
 
 def build_batch(case: Case, device: torch.device) -> Batch:
-    """Images in [-1, 1], shaped and laid out as the case says, and an update's noise."""
+    """Images in [-1, 1] in the case's shape and layout, and an update's noise."""
     source = torch.Generator().manual_seed(0)
     x = torch.rand(case.image_shape(), generator=source) * 2 - 1
     eps, z_prior = torch.randn(
@@ -44,7 +44,7 @@ def build_batch(case: Case, device: torch.device) -> Batch:
 
 
 def memory_format(case: Case) -> torch.memory_format:
-    """The case's layout, as torch calls it."""
+    """The case's layout as torch's memory format."""
     return torch.channels_last if case.layout == "channels_last" else torch.contiguous_format
 
 

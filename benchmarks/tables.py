@@ -35,7 +35,7 @@ def machine(results: Results) -> str:
 
 
 def against_rivals(results: Results) -> str:
-    """One table for each batch size; the last columns say how many times slower than ours."""
+    """One table for each batch size; the last columns are the time over ours."""
     parts = []
     for batch in dict.fromkeys(row["batch"] for row in _rivals(results)):
         rows = [row for row in _rivals(results) if row["batch"] == batch]

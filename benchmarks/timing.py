@@ -1,4 +1,4 @@
-"""How one function is timed and what is recorded beside its timings."""
+"""The timing of one function, and the facts recorded beside it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -42,11 +42,11 @@ def rates(machine: Machine, seconds: float, images: int, work: Work, precision: 
 
 
 class RecordedClock:
-    """A clock for pytest-benchmark that tells durations measured before.
+    """A clock for pytest-benchmark that replays durations measured before.
 
     Rivals are timed in alternated rounds, but pytest-benchmark times one function after another.
-    So the rounds are timed first, and this clock, given to pytest-benchmark as its timer, then
-    makes it see each rival's durations: it is read at the start and at the end of each round.
+    The rounds are therefore timed first. This clock is then pytest-benchmark's timer and replays
+    each rival's durations: it is read at the start and at the end of each round.
     """
 
     def __init__(self) -> None:

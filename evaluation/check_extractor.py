@@ -1,9 +1,9 @@
-"""Does an extractor see damage? `python evaluation/check_extractor.py --dataset fashion-mnist`.
+"""Test an extractor: `python evaluation/check_extractor.py --dataset fashion-mnist`.
 
 Compares training images of a data set with as many others: held-out ones, which should be near, and
 damaged ones, which should be far: noisy, blurred, and of half of the classes only. A distance that
-does not tell these apart says nothing about a model of that data set. Stop it at any time: features
-are kept set by set, and the same command goes on.
+does not separate these is of no use for a model of that data set. Stop the command at any time:
+features are kept set by set, and the same command continues.
 """
 
 import argparse
@@ -38,7 +38,7 @@ BATCH = 64
 
 
 def compared_sets(data: DataConfig, count: int) -> dict[str, Tensor]:
-    """The reference, and what is compared with it, each uint8 [count,C,S,S]."""
+    """The reference, and the sets to compare with it, each uint8 [count,C,S,S]."""
     from torchvision.transforms.functional import gaussian_blur
 
     train, test = load_source(data, "train"), load_source(data, "test")
@@ -62,7 +62,7 @@ def compared_sets(data: DataConfig, count: int) -> dict[str, Tensor]:
 
 
 def measure(sets: dict[str, Tensor], extractor: Extractor, cache: Path) -> list[dict[str, Any]]:
-    """One row for each set: its distances from the first, and how long its features took."""
+    """One row for each set: its distances from the first, and the seconds of its features."""
     accelerator, rows, reference = build_accelerator("fp32"), [], None
     for name, images in sets.items():
         kept = cache_file(cache, features_key(images, extractor)).exists()

@@ -1,11 +1,12 @@
 """Compare models: `python evaluation/compare.py a/ckpt.pt b/ckpt.pt --output DIR`; see `--help`.
 
-Or train vae, gan, vae-dis and vaegan first, on the same images or with --seconds as long:
+Or train vae, gan, vae-dis and vaegan first, on the same number of images, or with --seconds for the
+same time:
 `python evaluation/compare.py --dataset mnist5k --images 200000 --output DIR -- TRAINING OPTIONS`,
-where the options behind `--` are those of launch/train.py, for all four models alike. DIR gets a
-table (comparison.md, comparison.json), bars (comparison.png) and samples beside reconstructions
-(contact-sheet.png), and losses.png where the runs are beside their checkpoints. Stop it at any
-time: the same command goes on, and nothing is trained or evaluated twice.
+where the options after `--` are those of launch/train.py, for all four models. DIR gets a table
+(comparison.md, comparison.json), bars (comparison.png), samples and reconstructions
+(contact-sheet.png), and losses.png where the runs are beside their checkpoints. Stop the command at
+any time: the same command continues, and nothing is trained or evaluated twice.
 """
 
 import argparse
@@ -120,7 +121,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
             for subject, record in zip(subjects, records, strict=True)
         ]
     )
-    # The JSON first: it says whose folder this is.
+    # The JSON first: it marks the folder as this command's.
     write_text(output / "comparison.json", json.dumps(as_json(command, table), indent=2) + "\n")
     has_losses = save_losses(output / "losses.png", table)
     text = as_markdown(command, table, losses=has_losses)

@@ -1,7 +1,7 @@
 """FID and its companions from a checkpoint: `python evaluation/fid.py ckpt.pt`; see `--help`.
 
 Generated images: FID, KID, Inception Score, precision and recall. For models with an encoder, apart
-from these, the reconstructions of held-out images: FID, PSNR, SSIM, and how far features move.
+from these, the reconstructions of held-out images: FID, PSNR, SSIM and the distance of features.
 Several processes (`accelerate launch evaluation/fid.py ckpt.pt`) share the work and get the same
 numbers.
 """
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     if options.data_dir is not None:
         data = model.config.replace(data_dir=str(options.data_dir)).data
     accelerator = build_accelerator("fp32")
-    with local_main_first(accelerator):  # who downloads, the others then find
+    with local_main_first(accelerator):  # the main process downloads first
         images = load_images(
             data,
             protocol,

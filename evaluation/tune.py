@@ -1,12 +1,13 @@
 """Choose settings: `python evaluation/tune.py CONFIGURATIONS.json --output DIR`; see `--help`.
 
-Trains every configuration of the file, as many for each model, on the same images (with --seconds
-as long), evaluates all against training images that were set aside, and says which is best for
-each model:
+Trains every configuration of the file, equally many for each model, on the same number of images
+(with --seconds for the same time), evaluates all against training images that were set aside, and
+reports the best one for each model:
 `python evaluation/tune.py CONFIGURATIONS.json --dataset fashion-mnist --images 80000
---validation-images 5000 --output DIR -- TRAINING OPTIONS`, where the options behind `--` are those
-of launch/train.py, for all alike. DIR gets tables (tuning.md, tuning.json) with the settings to
-choose. Stop it at any time: the same command goes on, and nothing is trained or evaluated twice.
+--validation-images 5000 --output DIR -- TRAINING OPTIONS`, where the options after `--` are those
+of launch/train.py, for all trainings. DIR gets tables (tuning.md, tuning.json) with the settings to
+choose. Stop the command at any time: the same command continues, and nothing is trained or
+evaluated twice.
 """
 
 import argparse
@@ -109,7 +110,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
             row = Row(training.name, (Run(subject, record, training_facts(subject)),))
             trials.append(Trial(index, settings, row))
         tuning[model] = trials
-    # The JSON first: it says whose folder this is.
+    # The JSON first: it marks the folder as this command's.
     write_text(output / "tuning.json", json.dumps(as_json(command, tuning), indent=2) + "\n")
     write_text(output / "tuning.md", as_markdown(command, tuning))
     print(as_markdown(command, tuning))
@@ -133,7 +134,7 @@ def plan(
     words = ["--validation-images", str(options.validation_images), *words]
     data_dir, length = options.data_dir or Path("data"), Length.of(options)
     trainings: dict[str, Training] = {}
-    # First configurations first: a GAN comes before every VAE that takes its discriminator.
+    # First configurations first: a GAN comes before every VAE that uses its discriminator.
     for index in range(len(next(iter(configurations.values())))):
         for model in (model for model in ORDER if model in configurations):
             wanted = Wanted(
@@ -158,7 +159,7 @@ def plan(
 
 
 def _refuse_double(training: Training, others: dict[str, Training]) -> None:
-    """A configuration that is tried twice would be one less for its model."""
+    """`UserError` for a configuration that is given twice: its model would have fewer tries."""
     for other in others.values():
         if not other.config.changes(training.config, but={"output_dir"}):
             raise UserError(

@@ -43,7 +43,7 @@ if [ -z "$run" ]; then
   echo "slurm.sh: error: give --output-dir DIR, the folder by which a requeued job finds its run." >&2
   exit 2
 fi
-# Decided here, once: a process that looked later would find what the first one has begun to write.
+# Decided here, once: later, the first process has already written into the folder.
 if [ -f "$run/config.json" ]; then
   set -- "$@" --resume
 fi
@@ -52,10 +52,10 @@ MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)) # jobs that share a machine need one each
 export MASTER_ADDR MASTER_PORT WORLD_SIZE="$SLURM_NTASKS"
 
-# One task is one process on one GPU, without a launcher in between: accelerate launch and torchrun
-# would take the signal for their own end, and make every exit code 1. SLURM_* are each task's own.
-# A process that ends is not the end of the others, of which one may still be saving; but two
-# minutes later it is, so that a job does not wait for a process that has died.
+# One task is one process on one GPU, without a launcher: accelerate launch and torchrun end on the
+# signal themselves, and make every exit code 1. SLURM_* are each task's own. When a process ends,
+# the others continue, since one may still be saving. Two minutes later they are ended, so that a job
+# does not wait for a process that has died.
 # shellcheck disable=SC2016
 srun --kill-on-bad-exit=0 --wait=120 bash -c '
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID

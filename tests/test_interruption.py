@@ -81,7 +81,7 @@ def test_a_signal_saves_the_step_and_resuming_is_as_if_nothing_had_been(
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
         f"train.py: Stopped by {number.name} after step 4. The run is saved up to there: "
-        "go on with --resume."
+        "continue with --resume."
     )
     assert signal.getsignal(number) is before
     assert torch.load("out/ckpt.pt", weights_only=True)["step"] == 4

@@ -90,7 +90,7 @@ def test_processes_that_would_train_alone_are_refused(monkeypatch: pytest.Monkey
     alone = SimpleNamespace(num_processes=1, device=torch.device("mps"))
     monkeypatch.setattr(processes, "Accelerator", lambda **_: alone)
     with pytest.raises(
-        UserError, match="2 processes were started, but this one has found 1 on mps"
+        UserError, match="2 processes were started, but this one is connected to 1 on mps"
     ):
         processes.build_accelerator("fp32")
 

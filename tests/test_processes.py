@@ -309,7 +309,7 @@ def test_a_back_end_of_accelerate_that_the_update_does_not_know_is_refused(
     script = str(ROOT / "launch/train.py")
     result = accelerate_launch(script, *options, flags=flags, ACCELERATE_USE_CPU="true")
     assert result.returncode != 0
-    assert "train.py: error: accelerate was told --dynamo_backend inductor" in result.stderr
+    assert "train.py: error: accelerate was given --dynamo_backend inductor" in result.stderr
 
 
 @pytest.mark.parametrize("variable", ["FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"])

@@ -1,5 +1,6 @@
-"""Every command of the README is run here, by another test, or by CI."""
+"""README.md and docs/: commands are run here, by another test, or by CI; names and numbers hold."""
 
+import importlib
 import os
 import re
 import shlex
@@ -11,11 +12,26 @@ import torch
 from PIL import Image
 
 from tests.support.commands import ROOT, as_options, run_command
+from vaegan.recipes import recipe_config
+from vaegan.run.length import total_steps
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines()]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = re.findall(r"```(bash|python|text)\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands_of(page: Path) -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+# docs/scaling.md has a test file of its own. A command on several pages is run once.
+COMMANDS = list(
+    dict.fromkeys(c for page in PAGES if page.name != "scaling.md" for c in commands_of(page))
+)
 LAUNCHES = [c for c in COMMANDS if c.startswith("accelerate launch")]
+EVALUATIONS = [c for c in COMMANDS if re.match(r"python evaluation/(fid|compare|tune)\.py", c)]
+COMPARISON = "evaluation/results/comparison-{}/comparison.{}"
 
 # Commands that are not run here, and where they are.
 ELSEWHERE = {
@@ -28,6 +44,19 @@ ELSEWHERE = {
     "python evaluation/compare.py runs/a/ckpt.pt runs/b/ckpt.pt --output runs/compared": (
         "test_compare.py"
     ),
+    "python evaluation/compare.py --dataset fashion-mnist --images 120000 --seeds 0 1 2 --jobs 2 "
+    "--settings evaluation/configurations/fashion-mnist-chosen.json --extractor "
+    "efficientnet-lite0 --num-samples 2000 --reference test --num-reconstructions 500 --output "
+    "runs/four-models-fashion-mnist -- --batch-size 64 --encoder-widths 16 32 64 "
+    "--encoder-hidden 128 --decoder-widths 64 64 32 8 --discriminator-stem 8 "
+    "--discriminator-widths 16 32 64 --discriminator-hidden 128 --sample-every 1000 "
+    "--checkpoint-every 5000": "test_compare.py",
+    "python evaluation/fid.py runs/fashion-recipe/ckpt.pt --extractor efficientnet-lite0 "
+    "--num-samples 2000 --reference test --num-reference 2000 --num-reconstructions 1000": (
+        "test_evaluation.py"
+    ),
+    "pytest tests/test_faults.py tests/test_interruption.py tests/test_soundness.py "
+    "tests/test_checkpoints.py tests/test_processes.py tests/test_held_out.py": ".ci/run",
     "python evaluation/compare.py --dataset mnist5k --images 200000 --seeds 0 1 2 --extractor "
     "efficientnet-lite0 --num-samples 5000 --output runs/four-models -- --batch-size 64": (
         "test_compare.py"
@@ -53,6 +82,9 @@ SMALL = as_options(
 def test_every_command_is_run_somewhere() -> None:
     assert len(LAUNCHES) >= 6
     assert {c for c in COMMANDS if c not in LAUNCHES} == set(ELSEWHERE)
+    for place in ELSEWHERE.values():
+        for file in re.findall(r"test_\w+\.py", place):
+            assert (ROOT / "tests" / file).exists(), file
     ci = (ROOT / ".ci/run").read_text()
     for command in ("pytest -q", "pytest benchmarks/ --benchmark-only", "launch/train.py"):
         assert command in ci
@@ -70,12 +102,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         raw = where / "data/FashionMNIST/raw"
         write_idx(raw / f"{split}-images-idx3-ubyte", rng.integers(0, 256, (16, 28, 28)))
         write_idx(raw / f"{split}-labels-idx1-ubyte", rng.integers(0, 10, 16))
-    folder = where / "path/to/images"
-    folder.mkdir(parents=True)
-    for index in range(6):
-        pixels = rng.integers(0, 256, (50, 70 + index, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-    (folder / "broken.png").write_text("no image")
+    for folder in (where / "path/to/images", where / "ICONS"):
+        folder.mkdir(parents=True)
+        for index in range(6):
+            pixels = rng.integers(0, 256, (50, 70 + index, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    (where / "path/to/images/broken.png").write_text("no image")
     return where
 
 
@@ -97,6 +129,8 @@ def test_command_works(command: str, data: Path) -> None:
             words += ["--max-steps", steps]
         if "--eval-every" in words:
             words += ["--eval-samples", "8"]
+        if "--validation-images" in words:
+            words[words.index("--validation-images") + 1] = "2"
     result = run_command(words, data, ACCELERATE_USE_CPU="true", PATH=os.environ["PATH"])
     assert result.returncode == 0, result.stderr[-3000:]
     if "bf16" in words:
@@ -115,9 +149,70 @@ def test_python_example_works(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert names["x_rec"].shape == names["x_gen"].shape == (16, 1, 32, 32)
 
 
-def test_pictures_and_files_that_it_names_exist() -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", README)
-    local = [a or b for a, b in targets if not (a or b).startswith("http")]
-    assert local
-    for target in local:
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("command", EVALUATIONS)
+def test_evaluation_command_is_understood(command: str) -> None:
+    """By its own parser; options behind -- are those of training."""
+    _, script, *words = shlex.split(command)
+    own = words[: words.index("--")] if "--" in words else words
+    module = importlib.import_module(f"evaluation.{Path(script).stem}")
+    module.parser().parse_args(own)
+    for word in own:
+        assert not word.startswith("evaluation/") or (ROOT / word).exists(), word
+
+
+def test_pictures_and_files_that_they_name_exist() -> None:
+    for page in PAGES:
+        targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)|src=\"([^\"]+)\"", page.read_text())
+        local = [a or b for a, b in targets if not (a or b).startswith("http")]
+        assert local or page.name in ("recipe.md",), page
+        for target in local:
+            assert (page.parent / target).exists(), f"{target} in {page.name}"
+
+
+def test_sections_that_links_point_to_exist() -> None:
+    for page in PAGES:
+        for target, section in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page.read_text()):
+            linked = (page.parent / target if target else page).read_text()
+            titles = [title.lower() for title in re.findall(r"^#+ (.*)$", linked, flags=re.M)]
+            names = [re.sub(r"[^\w -]", "", title).replace(" ", "-") for title in titles]
+            assert section in names, f"{target}#{section} in {page.name}"
+
+
+def test_files_that_a_batch_meets_exist() -> None:
+    [tree] = [block for kind, block in BLOCKS if kind == "text" and ".py" in block]
+    files = re.findall(r"^(\S+\.py) ", tree, flags=re.M)
+    assert len(files) >= 10
+    assert [file for file in files if not (ROOT / "vaegan" / file).exists()] == []
+
+
+def test_readme_is_short() -> None:
+    assert len(README.split()) <= 1100
+
+
+@pytest.mark.parametrize(
+    ("data_set", "title"), [("fashion-mnist", "Fashion-MNIST"), ("mnist5k", "digits")]
+)
+def test_results_are_the_committed_ones(data_set: str, title: str) -> None:
+    table = (ROOT / COMPARISON.format(data_set, "md")).read_text()
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
+    rows = [row[1:-1] for row in rows if len(row) == 14]
+    columns = ["FD ↓", "precision ↑", "recall ↑", "reconstruction FD ↓", "PSNR, dB ↑"]
+    places = [rows[0].index(name) for name in columns]
+    assert len(rows) == 6
+    for row in rows[2:]:
+        numbers = [row[place].replace(" ± ", "±") for place in places]
+        seconds = f"{float(row[-1].split(' ')[0]):.0f} s"
+        assert "|".join(["", f"{title}, {row[0]}", *numbers, seconds, ""]) in README, row[0]
+
+
+def test_command_of_the_results_is_the_committed_one() -> None:
+    [command] = [c for c in commands_of(ROOT / "README.md") if "evaluation/compare.py" in c]
+    assert f"`{command}`" in (ROOT / COMPARISON.format("fashion-mnist", "md")).read_text()
+
+
+def test_steps_and_images_are_those_that_the_commands_train() -> None:
+    """What the README has each training end with, for 4,500 digits and 50,000 of CIFAR-10."""
+    for dataset, images in (("mnist5k", 4500), ("cifar10", 50_000)):
+        config = recipe_config(dataset=dataset)  # type: ignore[arg-type]
+        steps = total_steps(config, images, config.training.batch_size)
+        assert f"Done: {steps:,} steps, {steps * config.training.batch_size:,} images." in README

@@ -1,7 +1,7 @@
-"""What travels through a step: images with their labels and noise, and which of them are here.
+"""The batch of a step: images, labels and noise, and this process's part of the global batch.
 
 A batch goes from the loader to the update as one object. `split` cuts it into micro-batches, and
-`copy_` fills the tensors of a recorded step. A new field is added here and in the draw, and no
+`copy_` fills the tensors of a recorded step. To add a field, change this file and the loader; no
 signature in between changes.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Partition:
-    """The global batch cut into one run of places for each process, as even as can be.
+    """The global batch, cut into one range of places per process, as evenly as possible.
 
     An image's order and noise follow from its place in the global batch, so that they are the
     same on any number of processes.
@@ -54,8 +54,8 @@ class Batch:
     """Images of one process's part of a step, or of a micro-batch of it.
 
     images: float32 [B,C,S,S] in [-1, 1]. labels: int64 [B], or None where a data set has none.
-    share: what a mean over these images counts in the mean over the global batch, times the number
-    of processes; 1 for a whole batch of a process with as many images as every other.
+    share: the weight of a mean over these images in the mean over the global batch, times the
+    number of processes; 1 for the whole batch of a process, where all have equally many images.
     """
 
     images: Tensor
@@ -80,14 +80,14 @@ class Batch:
         )
 
     def weigh(self, mean: Tensor) -> Tensor:
-        """What a mean over these images adds to the mean over the global batch."""
+        """The part of the mean over the global batch that comes from these images."""
         return mean if self.share == 1.0 else self.share * mean
 
     def split(self, count: int, images_per_process: float | None = None) -> "list[Batch]":
-        """At most `count` micro-batches, as even as can be, each with its share.
+        """At most `count` micro-batches, as even as possible, each with its share.
 
         `images_per_process` is the global batch over the number of processes; None where this
-        batch is all there is.
+        batch is the global batch.
         """
         whole = float(len(self)) if images_per_process is None else images_per_process
         count = min(count, len(self))

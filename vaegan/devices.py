@@ -1,4 +1,4 @@
-"""Facts about the device of a run: the precision it computes in, and the CPU's threads."""
+"""The device of a run: its precision, and the CPU's threads."""
 
 import os
 import time
@@ -12,21 +12,21 @@ import torch
 from vaegan.config import Precision
 from vaegan.errors import UserError
 
-# torch.cpu.get_capabilities' names of what multiplies bf16 matrices, the faster first.
+# Instructions for bf16 matrices by torch.cpu.get_capabilities' names, the fastest first.
 BF16_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
 # What a matrix product gains at least for bf16 to be chosen: norms and activations gain nothing.
 WORTHWHILE_SPEEDUP = 1.25
 
 
 def choose_precision(asked: Precision, *, cuda: bool) -> Literal["fp32", "bf16", "fp16"]:
-    """The precision that `auto` stands for: the launcher's, else bf16 where the hardware has it.
+    """The precision to compute in; auto is the launcher's, or bf16 where the hardware has it.
 
-    fp16 has to be asked for: its loss scale skips steps at the start of a run.
+    auto never chooses fp16: its loss scale skips steps at the start of a run.
     """
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     if asked == "auto" and precision not in ("no", "bf16", "fp16"):
         raise UserError(
-            f"accelerate was told --mixed_precision {precision}, which this trainer does not "
+            f"accelerate was given --mixed_precision {precision}, which this trainer does not "
             "have: give no, bf16 or fp16."
         )
     if asked == "auto" and precision == "no":
@@ -81,14 +81,14 @@ def bf16_speedup() -> float:
 
 
 def reason_for_precision(asked: Precision, *, cuda: bool) -> str:
-    """What `choose_precision` went by: the option, accelerate's setting, or the hardware."""
+    """The reason for `choose_precision`: the option, accelerate's setting, or the hardware."""
     if asked != "auto":
         return "by --precision"
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     if precision != "no":
         return "by accelerate's --mixed_precision"
     fast = has_fast_bf16(cuda=cuda)
-    # accelerate launch passes `no` on where it was given nothing, too.
+    # accelerate launch also passes `no` where it is given nothing.
     is_launched = "ACCELERATE_MIXED_PRECISION" in os.environ
     hint = " (--precision fp32 asks for fp32, --mixed_precision no does not)"
     hint = hint if fast and is_launched else ""
@@ -114,7 +114,7 @@ def set_threads(processes: int) -> None:
 
 @contextmanager
 def all_cores() -> Iterator[None]:
-    """All cores for the CPU's arithmetic on one process, while the others wait for it."""
+    """Use all cores for one process's arithmetic, while the others wait for it."""
     before = torch.get_num_threads()
     if not _threads_are_chosen():
         torch.set_num_threads(max(before, _cores()))
@@ -125,10 +125,9 @@ def all_cores() -> Iterator[None]:
 
 
 def _threads_are_chosen() -> bool:
-    """Whether OMP_NUM_THREADS asks for a number of threads.
+    """Whether OMP_NUM_THREADS sets a number of threads other than 1.
 
-    Launchers set one thread where it was left open: meant for data loading beside GPUs, and most
-    of the machine idle where the CPU itself computes.
+    Launchers set 1 where the user sets nothing. With 1, most cores are idle where the CPU computes.
     """
     return os.environ.get("OMP_NUM_THREADS", "1") != "1"
 

@@ -1,8 +1,8 @@
 """The messages of a command: records of the package's loggers, as plain lines on stderr.
 
-Every module logs through `logging.getLogger(__name__)`: progress as info, what the user should act
-on as warnings. Nothing is configured on import; a program that uses the package as a library
-configures `logging` as it likes.
+Every module logs through `logging.getLogger(__name__)`: progress as info, and as warnings what the
+user should act on. Importing the package configures nothing; a program that uses it as a library
+configures `logging` itself.
 """
 
 import logging
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 EVERY_PROCESS = {"every_process": True}
-"""`extra` of a record that every process prints; the main process alone prints all others."""
+"""`extra` of a record that every process prints; only the main process prints all others."""
 
 
 class LineHandler(logging.Handler):
@@ -36,7 +36,7 @@ def is_printed_here(record: logging.LogRecord) -> bool:
 def messages_on_stderr(*others: str) -> Iterator[None]:
     """Print the messages of this package and of the loggers `others` while a command runs.
 
-    A logger that has such a handler already, from a command around this one, is left as it is.
+    A logger that already has such a handler, from an enclosing command, does not change.
     """
     handler = LineHandler()
     handler.addFilter(is_printed_here)

@@ -1,7 +1,7 @@
 """The models that can be trained: each is declared once, here.
 
 A model is a set of networks and the update that trains them. `vaegan` is Larsen et al. 2016's
-VAE/GAN; the others are what it is compared with, on the same networks and the same noise.
+VAE/GAN; the others are its baselines, with the same networks and the same noise.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from vaegan.updates.vaegan import VAEGANUpdate
 
 @dataclass(frozen=True)
 class Model:
-    """Which networks a model trains and which it only runs, by name; its update; its colour in
-    plots (Okabe and Ito's, which people with any colour vision tell apart)."""
+    """The networks that a model trains and those that it only runs, by name; its update; its colour
+    in plots (Okabe and Ito's, which differ under any colour vision)."""
 
     trained: tuple[str, ...]
     update: type[AnyUpdate]

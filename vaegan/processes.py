@@ -1,4 +1,4 @@
-"""The processes of a run: how they are set up, what they decide together, who goes first."""
+"""The processes of a run: their set-up, their common decisions, and their order of work."""
 
 import itertools
 import os
@@ -19,13 +19,13 @@ ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Accelerator:
-    """The devices and processes that the launcher names, in the precision that is asked for.
+    """The launcher's devices and processes, in the given precision.
 
-    Raises `UserError` where the device cannot compute in that precision, or where the processes
-    that were started did not find each other.
+    Raises `UserError` where the device cannot compute in that precision, or where the started
+    processes are not connected.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    # Without an accelerator, and unless `cpu` is given, accelerate would let each train alone.
+    # Without an accelerator and without `cpu`, accelerate would start unconnected processes.
     cpu = cpu or (started > 1 and not torch.accelerator.is_available())
     cuda = torch.cuda.is_available() and not cpu and not cpu_is_requested()
     chosen = choose_precision(precision, cuda=cuda)
@@ -46,10 +46,10 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
         )
     except ValueError as error:  # for one, a precision that the device does not have
         reason = " ".join(str(error).split())
-        raise UserError(f"accelerate cannot start as it was told: {reason}") from None
+        raise UserError(f"accelerate cannot start with its settings: {reason}") from None
     if accelerator.num_processes != started:
         raise UserError(
-            f"WORLD_SIZE says that {started} processes were started, but this one has found "
+            f"By WORLD_SIZE, {started} processes were started, but this one is connected to "
             f"{accelerator.num_processes} on {accelerator.device}, and each would train alone: "
             "start them with accelerate launch or torchrun on GPUs or CPUs, or unset WORLD_SIZE."
         )
@@ -62,7 +62,7 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
     return accelerator
 
 
-# What accelerate launch sets for a back end, and its option there.
+# The variable that accelerate launch sets for a back end, and its option.
 OTHER_BACK_ENDS = {
     "ACCELERATE_USE_FSDP": "--use_fsdp",
     "ACCELERATE_USE_DEEPSPEED": "--use_deepspeed",
@@ -72,7 +72,7 @@ OTHER_BACK_ENDS = {
 
 
 def refuse_other_back_ends() -> None:
-    """`UserError` where accelerate is set to wrap networks in what the update does not support.
+    """`UserError` where accelerate would wrap networks in a way that the update does not support.
 
     The update trains three networks in one step with gradients of its own, and averages them with
     DistributedDataParallel.
@@ -80,21 +80,21 @@ def refuse_other_back_ends() -> None:
     dynamo = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
     if dynamo != "no":
         raise UserError(
-            f"accelerate was told --dynamo_backend {dynamo}, which would compile each network for "
+            f"accelerate was given --dynamo_backend {dynamo}, which would compile each network for "
             "itself: leave it out (or run accelerate config again), and give --compile inductor to "
             "the trainer."
         )
     for variable, option in OTHER_BACK_ENDS.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes", "y", "on"):
             raise UserError(
-                f"accelerate was told {option}, which this trainer does not have: leave it out (or "
-                "run accelerate config again); several processes train with "
+                f"accelerate was given {option}, which this trainer does not have: leave it out "
+                "(or run accelerate config again); several processes train with "
                 "DistributedDataParallel."
             )
 
 
 def _refuse_several_precisions(chosen: str, accelerator: Accelerator) -> None:
-    """`UserError` on every process where machines of different hardware chose differently."""
+    """`UserError` on every process where the processes chose different precisions."""
     if accelerator.num_processes == 1:
         return
     counts = torch.zeros(len(ACCELERATE_NAMES), device=accelerator.device)
@@ -118,7 +118,7 @@ def main_decides(decision: bool, accelerator: Accelerator) -> bool:
 
 
 def from_main(accelerator: Accelerator, ask: Callable[[], Any]) -> Any:
-    """What `ask` returns on the main process, on every process; all of them call it.
+    """The value of `ask` on the main process, on every process; all of them call it.
 
     A `UserError` that `ask` raises there is raised on all.
     """
@@ -139,12 +139,12 @@ _numbers = itertools.count()
 
 @contextmanager
 def local_main_first(accelerator: Accelerator) -> Iterator[None]:
-    """The main process of each machine first, then its others; all go on together.
+    """Run the block on the main process of each machine first, then on its others.
 
-    It may take hours: what is waited on is the launcher's store of keys, where the collective
-    operations of torch give up after minutes. The `UserError` of a main process is raised by all.
+    The block may take hours: processes wait for a key in the launcher's store, since collective
+    operations of torch time out after minutes. All processes raise the `UserError` of a main one.
     """
-    number = next(_numbers)  # the same on all processes, which all come here equally often
+    number = next(_numbers)  # the same on all processes: all call this equally often
     world = accelerator.num_processes
     if world == 1:
         yield
@@ -172,11 +172,14 @@ def local_main_first(accelerator: Accelerator) -> Iterator[None]:
     _wait_for("all", store)
 
 
-_DONE, _ENDED = "done", "Another process has ended while it read the data, and says why itself."
+_DONE, _ENDED = (
+    "done",
+    "Another process has ended while it read the data; its own message has the reason.",
+)
 
 
 def _wait_for(key: str, store: torch.distributed.Store) -> None:
-    # Not the store's own wait, in which signals would wait too.
+    # Not the store's own wait, which delays signals.
     while not store.check([key]):
         time.sleep(0.05)
     if (outcome := store.get(key).decode()) != _DONE:

@@ -1,7 +1,7 @@
-"""Random numbers that follow from what they are for, not from what was drawn before.
+"""Random numbers that follow from their purpose, not from earlier draws.
 
 Every draw names the run's seed, a purpose and an index (a step or an epoch). A resumed run, and a
-run on another number of processes, therefore meets the same numbers without any saved state.
+run on another number of processes, therefore draws the same numbers without any saved state.
 """
 
 from enum import IntEnum
@@ -14,7 +14,7 @@ from vaegan.batch import Noise, Partition
 
 
 class Purpose(IntEnum):
-    """What random numbers are drawn for. The values are part of a run's meaning: keep them."""
+    """The purpose of random numbers. Keep the values: other values change the runs of a seed."""
 
     WEIGHTS = 0
     ORDER = 1
@@ -36,7 +36,7 @@ def generator(
 class BatchNoise:
     """The noise of each step, drawn for the whole global batch and cut to this process's part.
 
-    An image's noise so depends on its place in the global batch, not on which process has it.
+    An image's noise therefore depends on its place in the global batch, not on its process.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The signals that end a run in order, and processes that they are not meant for."""
+"""The signals that end a run in order, and child processes that must not get them."""
 
 import os
 import signal
@@ -12,15 +12,15 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @contextmanager
 def not_for_children() -> Iterator[None]:
-    """Processes that are started inside never receive `STOPPING`; this one receives them later.
+    """Processes that the block starts never receive `STOPPING`; this one receives them later.
 
     Ctrl-C and a cluster's signals go to the whole process group. The calling thread blocks them,
-    and a child inherits what is blocked from its first instruction on. A signal that arrives
-    inside is delivered at the end.
+    and a child inherits the block from its first instruction on. A signal that arrives within the
+    block is delivered at its end.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
-        # Python starts this process of its own before the first child, and unblocks as it does.
+        # Python starts its resource tracker before the first child, and unblocks signals for it.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         yield
@@ -29,7 +29,7 @@ def not_for_children() -> Iterator[None]:
 
 
 def end_with_the_parent() -> None:
-    """In a child that was started so: obey SIGTERM from the parent alone.
+    """In a child of such a block: obey SIGTERM from the parent only.
 
     The parent ends its children with it as it exits, and waits for them.
     """

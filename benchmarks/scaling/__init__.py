@@ -1,1 +1,1 @@
-"""What an update costs on many GPUs: counted, modelled and replayed, not measured."""
+"""The cost of an update on many GPUs: counted, modelled and replayed, not measured."""

@@ -1,9 +1,9 @@
-"""What to expect of many GPUs: `python -m benchmarks.scaling --recipe larsen2016 --step-ms 40`.
+"""Project an update on many GPUs: `python -m benchmarks.scaling --recipe larsen2016 --step-ms 40`.
 
-From the gradients of one update, which are counted, the time that the update takes on one GPU,
-which is given or measured, and the bandwidths and latencies of the machines' links, which are yours
-to give: bytes, times and efficiency of each number of GPUs. The model is written on top of
-benchmarks/scaling/model.py.
+The inputs are the gradients of one update, which are counted, the time of the update on one GPU,
+which is given or measured, and the bandwidths and latencies of the machines' links, which you give.
+The results are bytes, times and efficiency for each number of GPUs. The docstring of
+benchmarks/scaling/model.py describes the model.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from vaegan.metrics.report import check_writable, write_record
 from vaegan.recipes import recipe_config
 
 FORMAT = "vaegan-scaling"
-GIGABIT = 1e9 / 8  # in bytes; networks are sold in bits per second
+GIGABIT = 1e9 / 8  # in bytes; the bandwidth of networks is given in bits per second
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -157,7 +157,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def chosen_config(options: argparse.Namespace) -> Config:
-    """The recipe's config, with what the options say of it."""
+    """The recipe's config with the options' changes."""
     given = {
         name: getattr(options, name)
         for name in ("image_size", "batch_size")
@@ -169,7 +169,7 @@ def chosen_config(options: argparse.Namespace) -> Config:
 def compute_times(
     options: argparse.Namespace, config: Config, batches: Collection[int]
 ) -> tuple[dict[int, float], str]:
-    """Seconds of an update on one GPU for each of `batches`, and where the numbers come from."""
+    """Seconds of an update on one GPU for each of `batches`, and the source of the numbers."""
     if options.measure:
         found = {b: measure(config.replace(batch_size=b), options.precision) for b in batches}
         origins = [origin for _, origin in found.values()]
@@ -188,7 +188,7 @@ def compute_times(
 
 
 def cluster_of(options: argparse.Namespace, gpus: int, gbps: float | None) -> Cluster:
-    """So many GPUs in the machines of the options; in one machine without `gbps` between them."""
+    """`gpus` GPUs in the machines of the options; one machine without `gbps`."""
     per_machine = min(gpus, options.gpus_per_node)
     return Cluster(
         gpus // per_machine,
@@ -201,7 +201,7 @@ def cluster_of(options: argparse.Namespace, gpus: int, gbps: float | None) -> Cl
 def row(
     found: Projection, trace: UpdateTrace, cluster: Cluster, batch: int, alone: float
 ) -> dict[str, Any]:
-    """One projection as the table and the JSON have it; one GPU takes `alone` s for an image."""
+    """One projection as a row of the table and the JSON; one GPU takes `alone` s per image."""
     several = cluster.machines > 1
     return {
         "bandwidth_gbps": cluster.between.bandwidth / GIGABIT if several else None,

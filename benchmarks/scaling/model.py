@@ -1,23 +1,23 @@
-"""What an update costs on many GPUs: a model of its communication, and a replay of its overlap.
+"""The cost of an update on many GPUs: a model of its communication, and a replay of its overlap.
 
 **One all-reduce** of S bytes among n ranks in a ring takes 2(n-1) messages in turn, each of which
-costs the latency a, and passes 2(n-1)/n * S bytes through every link of b bytes per second:
+costs the latency a, and sends 2(n-1)/n * S bytes through every link of b bytes per second:
 
     T(S, n, a, b) = 2(n-1) a + 2(n-1)/n S/b
 
 (Patarasuk and Yuan 2009); in two trees (Sanders, Speck and Traeff 2009) it is 2 ceil(log2 n) a
-+ 2 S/b, less where latency counts. Among m machines of g GPUs it is done in two levels: a
-reduce-scatter and an all-gather inside each machine, together T(S, g, a_in, b_in), and between them
-g all-reduces, one for every GPU's share S/g, that divide the machine's network among them; those
-are in rings or trees, whatever is faster, as NCCL does it.
++ 2 S/b, less where latency counts. Among m machines of g GPUs it has two levels: a reduce-scatter
+and an all-gather inside each machine, together T(S, g, a_in, b_in), and between them g all-reduces,
+one for every GPU's share S/g, that divide the machine's network among them. Those are in rings or
+trees, whichever is faster, as in NCCL.
 
 **The overlap** is replayed as DistributedDataParallel does it. Gradients are gathered into buckets
-as they become ready, of 1 MiB at first and 25 MiB then; full buckets are sent one after the other
-while the backward pass goes on; and at the end of its backward pass each network waits for its own.
-So the encoder's average cannot hide behind anything but the encoder's own backward pass.
+as they become ready, of 1 MiB at first and 25 MiB then. Full buckets are sent one after the other
+during the backward pass. At the end of its backward pass each network waits for its own buckets. So
+the encoder's average can hide behind the encoder's own backward pass only.
 
-**Left out**, all of it in favour of a high efficiency: that communication slows computation down,
-that some rank is always the slowest, reading data, logging and checkpoints.
+**Left out**, which makes the efficiency optimistic: the slowing of computation by communication,
+stragglers, reading data, logging and checkpoints.
 """
 
 import math
@@ -31,7 +31,7 @@ FIRST_BUCKET, BUCKET = 2**20, 25 * 2**20  # bytes: torch's defaults
 
 @dataclass(frozen=True)
 class Link:
-    """What one end sends: `bandwidth` in bytes per second, `latency` in seconds per message."""
+    """One end of a link: `bandwidth` in bytes per second, `latency` in seconds per message."""
 
     bandwidth: float
     latency: float
@@ -67,7 +67,7 @@ class Projection:
 
     @property
     def hidden_share(self) -> float:
-        """Of the communication, how much is behind computation; 1 where there is none."""
+        """The share of communication that computation hides; 1 without communication."""
         return 1 - self.exposed / self.communication if self.communication else 1.0
 
 
@@ -77,7 +77,7 @@ def ring_all_reduce(size: float, ranks: int, link: Link) -> float:
 
 
 def tree_all_reduce(size: float, ranks: int, link: Link) -> float:
-    """The same in two binary trees, each of which carries one half up and down again."""
+    """The same in two binary trees, each of which sends one half up and down."""
     if ranks == 1:
         return 0.0
     return 2 * (math.ceil(math.log2(ranks)) * link.latency + size / link.bandwidth)
@@ -91,7 +91,7 @@ def all_reduce(size: float, cluster: Cluster) -> float:
 
 
 def buckets(gradients: Sequence[Gradient]) -> list[Gradient]:
-    """What DDP sends of one network: gradients put together, each as ready as its last one."""
+    """DDP's buckets of one network: each is ready when its last gradient is."""
     full: list[Gradient] = []
     size = 0
     for index, gradient in enumerate(gradients):
@@ -113,10 +113,10 @@ def all_buckets(trace: UpdateTrace) -> list[Gradient]:
 def project(trace: UpdateTrace, compute: float, cluster: Cluster) -> Projection:
     """One update whose arithmetic alone takes `compute` seconds on every GPU of the cluster.
 
-    The time of everything is taken to pass as its arithmetic does.
+    Time is assumed proportional to arithmetic.
     """
     small = trace.small_reductions * all_reduce(0, cluster)
-    communication, stalled, free = small, small, 0.0  # free: when the last bucket is through
+    communication, stalled, free = small, small, 0.0  # free: when the last bucket has been sent
     sent = all_buckets(trace)
     for index, bucket in enumerate(sent):
         cost = all_reduce(bucket.size_bytes, cluster)

@@ -1,4 +1,4 @@
-"""What benchmarks.scaling found, to read: what was counted, a table, and how far to trust it."""
+"""The report of benchmarks.scaling: the counts, a table, and the limits of the model."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ CAVEATS = """\
 A model, not a measurement: nothing here was run on more than one GPU. Stragglers, jitter, reading
 of data and the slowing of computation by communication are left out: expect less. "none hidden" is
 the efficiency if no communication overlapped with computation. Bandwidths are what NCCL gets of a
-link (busbw in nccl-tests), not what its label says."""
+link (busbw in nccl-tests), not the rate on its label."""
 
 
 def as_text(record: dict[str, Any], config: Config) -> str:

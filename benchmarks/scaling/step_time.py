@@ -1,4 +1,4 @@
-"""Where the calculator's step time comes from: this device, or a benchmark measured before."""
+"""The calculator's step time: measured on this device, or read from a benchmark's JSON."""
 
 import time
 from pathlib import Path
@@ -14,17 +14,17 @@ from vaegan.processes import build_accelerator
 from vaegan.step.learner import Learner
 
 WARM_UP, ROUNDS = 3, 9
-STEPS = ("training step", "step: ours")  # what benchmarks/ call the whole step of Learner
+STEPS = ("training step", "step: ours")  # the name of the whole step of Learner in benchmarks/
 _NAMES = ("recipe", "shape", "batch", "precision")
 
 
 def shape(config: Config) -> str:
-    """Size and channels as benchmarks/ write them."""
+    """Size and channels in the form of benchmarks/."""
     return f"{config.data.image_size}x{config.data.image_size}x{config.data.channels}"
 
 
 def measure(config: Config, precision: Precision) -> tuple[float, str]:
-    """Median seconds of the step that the trainer runs, and where it was measured."""
+    """Median seconds of the trainer's step, and the device that it was measured on."""
     if config.training.batch_size < 2:
         raise UserError(
             "--measure cannot time updates of one image, of which batch norm has no statistics: "

@@ -1,8 +1,8 @@
-"""What one update hands to the network, and when: found by running it, without memory or weights.
+"""The gradients that one update sends, and their moments, from a run without memory or weights.
 
-The update (vaegan.updates) is run on torch's meta device, which knows shapes only, while its
-matrix arithmetic is counted. Each gradient is noted at the moment at which
-DistributedDataParallel would see it.
+The update (vaegan.updates) is run on torch's meta device, which has shapes only, while its matrix
+arithmetic is counted. Each gradient is noted at the moment at which DistributedDataParallel would
+get it.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ GRADIENT_BYTES = 4  # float32 in every precision: weights and their gradients ar
 @dataclass(frozen=True)
 class Gradient:
     """One parameter's gradient. `ready` and `waited_for` are shares of the update's arithmetic:
-    when it is there, and when its backward pass ends and DDP waits for the average."""
+    when it is ready, and when its backward pass ends and DDP waits for the average."""
 
     network: str
     size_bytes: int
@@ -45,7 +45,7 @@ class UpdateTrace:
 
 
 def trace_update(config: Config) -> UpdateTrace:
-    """Run the update of `config` once on shapes alone."""
+    """Run the update of `config` once on shapes only."""
     data, network, batch = config.data, config.network, 2
     with torch.device("meta"):
         networks = model_networks(config)

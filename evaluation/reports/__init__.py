@@ -1,1 +1,1 @@
-"""What compare.py and tune.py write: evaluated checkpoints as tables, pictures and pages."""
+"""The reports of compare.py and tune.py: evaluated checkpoints as tables, pictures and pages."""

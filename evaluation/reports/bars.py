@@ -1,4 +1,4 @@
-"""The numbers of a comparison as bars: one panel a number, each run a dot."""
+"""The numbers of a comparison as bars: one panel per number, one dot per run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ def save_bars(path: Path, table: Sequence[Row]) -> None:
 
 
 def draw_bars(table: Sequence[Row]) -> Figure:
-    """Means with their spread, a panel for each column; an arrow shows which way is better."""
+    """Means with their spread, one panel per column; an arrow shows the better direction."""
     record = table[0].runs[0].record
     shown = [
         column

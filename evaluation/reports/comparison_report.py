@@ -1,4 +1,4 @@
-"""A comparison to read: one table in Markdown, and all of it in JSON."""
+"""The report of a comparison: a table in Markdown, and everything in JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ VERSION = 1
 
 
 def as_json(command: str, table: Sequence[Row]) -> dict[str, Any]:
-    """Every number with its values, and the whole records that they come from."""
+    """Every number with its values, and the records that they come from."""
     shown = columns(table[0].runs[0].record["names"])
     return {
         "format": FORMAT,
@@ -24,12 +24,12 @@ def as_json(command: str, table: Sequence[Row]) -> dict[str, Any]:
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
-    """The whole record of one run, how it was trained, and its settings."""
+    """The record of one run, its training, and its settings."""
     return {**run.record, "training": run.training, "settings": _settings(run)}
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """The whole config but for folders, which are private to a machine."""
+    """The config without folders, which are private to a machine."""
     folders = ("data_dir", "output_dir")
     return {k: v for k, v in run.subject.config.flat().items() if k not in folders}
 
@@ -57,9 +57,9 @@ def _number(number: Number) -> dict[str, Any]:
 
 
 def as_markdown(command: str, table: Sequence[Row], *, losses: bool = False) -> str:
-    """The table, what it was measured on, and who is better than whom in what.
+    """The table, the conditions of the measurement, and the wins and losses of the models.
 
-    `losses` says that there is a picture of them.
+    `losses` is true where there is a picture of them.
     """
     return "\n".join(_lines(command, table, losses=losses)) + "\n"
 
@@ -114,7 +114,7 @@ def effort_line(
 ) -> str | None:
     """Whether the rows had the same images or the same seconds; None for one row.
 
-    `images` and `seconds` are means of the rows; `timed` is how long all were to be trained.
+    `images` and `seconds` are means of the rows; `timed` is the length in seconds that was given.
     """
     if len(images) < 2:
         return None
@@ -138,7 +138,7 @@ def effort_line(
 
 
 def protocol_lines(table: Sequence[Row]) -> Iterator[str]:
-    """What was measured, on what, by what."""
+    """The samples, the reference and the extractor of the measurement."""
     record = table[0].runs[0].record
     data, extractor, made = record["data"], record["extractor"], record["generation"]
     weights = {"ema": "averaged weights", "raw": "weights of the last step"}
@@ -173,7 +173,7 @@ def in_words(number: Number, digits: int) -> str:
 
 
 def _before(table: Sequence[Row]) -> str:
-    """How long that GAN was trained, where it is in the table itself."""
+    """The length of that GAN's training, where the table has the GAN."""
     gan = {
         f"on {row.images_seen:,} images"
         if row.max_seconds is None
@@ -195,7 +195,7 @@ def _before(table: Sequence[Row]) -> str:
 
 
 def _verdicts(table: Sequence[Row], shown: Sequence[Column]) -> Iterator[str]:
-    """VAE/GAN against each other model, wins and losses alike."""
+    """The VAE/GAN against each other model, with wins and losses."""
     for row in table:
         for other in table:
             if row.model != "vaegan" or other is row:

@@ -1,4 +1,4 @@
-"""What the compared models draw: samples of the same noise, reconstructions of the same images."""
+"""The contact sheet of a comparison: samples of the same noise, the same images reconstructed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from vaegan.run.pictures import sample_grid
 
 COUNT, COLUMNS = 16, 8  # images in a block, and in a row of it
 LABELS, HEAD, GAP = 190, 64, 20  # pixels: the column of labels, the titles, between blocks
-SMALLEST_CELL = 56  # pixels: smaller images are enlarged by a whole factor to be seen
+SMALLEST_CELL = 56  # pixels: smaller images are enlarged by a whole factor
 INK, PALE, PAPER = "#222222", "#777777", "#ffffff"
 
 
@@ -23,8 +23,8 @@ def save_contact_sheet(
 ) -> None:
     """One block of rows for each model, under one of real images (PNG).
 
-    Of several runs of a model the first is drawn. `seed` is that of the noise; models of other
-    latent sizes than the first one's get other noise, and the sheet says so.
+    Of several runs of a model the first is drawn. `seed` is that of the noise. Models of other
+    latent sizes than the first one's get other noise, and a note on the sheet.
     """
     held_out = images.held_out
     shown = None if held_out is None else choose(held_out, min(COUNT, len(held_out)), "", "")

@@ -1,4 +1,4 @@
-"""The losses of a comparison's runs over the images seen: one panel a loss, each run a line."""
+"""The losses of a comparison's runs over the images seen: one panel per loss, one line per run."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ from evaluation.reports.subjects import logged
 from evaluation.reports.summary import Row
 from vaegan.models import MODELS
 
-# Title, unit and metric; only what models have in the same unit, so that lines can be compared.
+# Title, unit and metric; only losses that models have in the same unit.
 PANELS = (
     ("Prior loss", "KL, nats per image", "loss/prior"),
     ("Squared error of reconstructions", "mean over pixels in [-1, 1]", "loss/pixel_mse"),
@@ -24,7 +24,7 @@ POINTS = 60  # of a line: means over as many equal parts of a run
 
 
 def save_losses(path: Path, table: Sequence[Row]) -> bool:
-    """Draw what runs logged (PNG); False, and nothing, where none is beside its checkpoint."""
+    """Draw the logged losses (PNG); False, with no file, where no run is beside its checkpoint."""
     drawn = [
         (row.model, metrics)
         for row in table
@@ -38,7 +38,7 @@ def save_losses(path: Path, table: Sequence[Row]) -> bool:
 
 
 def draw_losses(drawn: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Figure:
-    """A panel for each entry of `PANELS` with a line for each run: its model and its metrics."""
+    """A panel per entry of `PANELS`, with a line per run; `runs` are models and metrics."""
     figure = Figure(figsize=(13.2, 3.4), layout="constrained")
     axes = figure.subplots(1, len(PANELS))
     for axis, (title, unit, name) in zip(axes, PANELS, strict=True):
@@ -58,7 +58,7 @@ def draw_losses(drawn: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Fig
 
 
 def _line(axis: Axes, model: str, points: Sequence[tuple[float, float]]) -> None:
-    """Means over equal parts: single batches would hide the lines behind one another."""
+    """Means over equal parts: the noise of single batches would cover the lines."""
     if not points:
         return
     parts = min(POINTS, len(points))

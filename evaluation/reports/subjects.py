@@ -1,4 +1,4 @@
-"""What is compared: a checkpoint, its training, and its evaluation, which is never made twice."""
+"""The subject of a comparison: a checkpoint, its training, and its evaluation, made only once."""
 
 import dataclasses
 import hashlib
@@ -35,7 +35,7 @@ class Subject:
 
     @staticmethod
     def read(path: Path, weights: Weights) -> "Subject":
-        """`UserError` for what is no checkpoint of this package."""
+        """`UserError` for a file that is no checkpoint of this package."""
         config = vaegan.load(path, weights=weights).config
         return Subject(path, hashlib.sha256(path.read_bytes()).hexdigest(), config)
 
@@ -114,7 +114,7 @@ def evaluation_key(
 
 
 def _read(path: Path, key: str) -> dict[str, Any] | None:
-    """A record that is there, whole, and of this key."""
+    """The record in the file if it is intact and of this key."""
     try:
         record: Any = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
@@ -125,10 +125,10 @@ def _read(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def training_facts(subject: Subject) -> dict[str, Any] | None:
-    """How long and on what a checkpoint was trained, if the rest of its run is still beside it.
+    """The time and the hardware of a checkpoint's training, if the rest of its run is beside it.
 
-    The seconds are those of the steps, without the start and the pauses for pictures and files;
-    they are summed from the run's own metrics, and so hold however often it was interrupted.
+    The seconds are those of the steps, without the start and the pauses for pictures and files.
+    They are summed from the run's metrics, so that they hold after any number of interruptions.
     """
     rows = logged(subject)
     if rows is None:
@@ -138,14 +138,14 @@ def training_facts(subject: Subject) -> dict[str, Any] | None:
         if speed := row.get("speed/images_per_s"):  # none in the line of an evaluation
             seconds += (row["images_seen"] - seen) / speed
             seen = row["images_seen"]
-    # Checkpoints of versions before do not hold the seconds themselves.
+    # Checkpoints of earlier versions do not hold the seconds.
     seconds = read_inference_file(subject.path).get("seconds", seconds)
     stored = json.loads(RunFolder(subject.path.parent).config_file.read_text())
     return {"seconds": seconds, "environment": stored.get("environment")}
 
 
 def logged(subject: Subject) -> list[dict[str, float]] | None:
-    """What the run logged that the checkpoint lies in; None where it lies in no such run."""
+    """The metrics of the run that the checkpoint lies in; None where it lies in no run."""
     run = RunFolder(subject.path.parent)
     try:
         if run.read_config() != subject.config:

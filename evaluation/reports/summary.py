@@ -1,4 +1,4 @@
-"""From the records of single runs to one row a model: means, spreads, and who is better in what."""
+"""From the records of single runs to one row per model: means, spreads, wins and losses."""
 
 import json
 import statistics
@@ -19,7 +19,7 @@ TOLD_APART = frozenset(
 
 @dataclass(frozen=True)
 class Column:
-    """One number of an evaluation, and how it is shown."""
+    """One number of an evaluation, and its format."""
 
     part: Literal["generation", "reconstruction"]
     key: str
@@ -82,13 +82,13 @@ class Row:
 
     @property
     def images_seen(self) -> int:
-        """The mean over the runs, which saw the same number unless they were timed."""
+        """The mean over the runs; all saw the same number unless they were timed."""
         seen = [run.record["checkpoint"]["images_seen"] for run in self.runs]
         return round(statistics.fmean(seen))
 
     @property
     def max_seconds(self) -> float | None:
-        """How long each run was to be trained; None where its length is not one of time."""
+        """The seconds given for each run; None where the length is a number of images."""
         return self.runs[0].subject.config.training.max_seconds
 
     @property
@@ -98,7 +98,7 @@ class Row:
 
 
 def columns(names: dict[str, str]) -> list[Column]:
-    """All numbers that are compared, under the extractor's names for them."""
+    """All compared numbers, under the extractor's names."""
     fd, kd, score = (
         names[key].partition(" (")[0]
         for key in ("frechet_distance", "kernel_distance", "inception_score")
@@ -116,7 +116,7 @@ def columns(names: dict[str, str]) -> list[Column]:
 
 
 def rows(runs: Sequence[Run]) -> list[Row]:
-    """Runs of the same settings and length in one row; `label` says what tells rows apart."""
+    """Runs of the same settings and length in one row; `label` has the settings that differ."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(json.dumps(_settings(run), sort_keys=True), []).append(run)
@@ -155,7 +155,7 @@ def best(table: Sequence[Row], column: Column) -> list[Row]:
 
 
 def verdict(row: Row, other: Row, column: Column) -> Literal["better", "worse", "level"] | None:
-    """How `row` does against `other`; level where the spreads of the two reach each other."""
+    """The result of `row` against `other`: level where their spreads overlap."""
     a, b = row.number(column), other.number(column)
     if a is None or b is None:
         return None

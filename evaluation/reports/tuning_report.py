@@ -1,4 +1,4 @@
-"""A tuning to read: every configuration that was tried with its numbers, and the chosen ones."""
+"""The report of a tuning: every configuration with its numbers, and the chosen ones."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ def chosen(trials: Sequence[Trial]) -> Trial:
 
 
 def as_json(command: str, tuning: Tuning) -> dict[str, Any]:
-    """Every configuration with its numbers, the chosen ones, and the whole records."""
+    """Every configuration with its numbers, the chosen ones, and the records."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -77,7 +77,7 @@ def _trial(trial: Trial, is_chosen: bool) -> dict[str, Any]:
 
 
 def as_markdown(command: str, tuning: Tuning) -> str:
-    """A table a model, what it was measured on, and the settings to copy."""
+    """A table per model, the conditions of the measurement, and the settings to copy."""
     return "\n".join(_lines(command, tuning)) + "\n"
 
 
@@ -137,7 +137,7 @@ def _table(trials: Sequence[Trial], shown: Sequence[Column]) -> Iterator[str]:
             "-" if number is None else in_words(number, column.digits)
             for number, column in zip(numbers, shown, strict=True)
         ]
-        marked.append(plain.pop(0))  # the distance it is chosen by
+        marked.append(plain.pop(0))  # the distance that decides
         if trial is chosen(trials):
             marked = [f"**{cell}**" for cell in marked]
         seconds = "-" if row.seconds is None else in_words(row.seconds, 1)

@@ -1,1 +1,1 @@
-"""What compare.py and tune.py train: planned, checked, and started as processes of their own."""
+"""The trainings of compare.py and tune.py: planned, checked, and started as processes."""

@@ -1,4 +1,4 @@
-"""How compare.py and tune.py run: their words, their refusals, and what they measure with."""
+"""The common frame of compare.py and tune.py: options, refusals, and the evaluator."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ Run = Callable[[argparse.Namespace, Sequence[str], str], None]
 
 
 def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | None) -> int:
-    """`run(OPTIONS, TRAINING OPTIONS, COMMAND)`, the two parted by `--`; returns the exit code."""
+    """`run(OPTIONS, TRAINING OPTIONS, COMMAND)`, which `--` separates; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     cut = words.index("--") if "--" in words else len(words)
 
@@ -36,7 +36,7 @@ def run_command(name: str, parser: Parser, run: Run, arguments: Sequence[str] | 
         run(options, words[cut + 1 :], shlex.join(["python", f"evaluation/{name}", *words]))
 
     with messages_on_stderr("evaluation"):
-        return exit_code(name, work, stopped="Stopped. The same command goes on from here.")
+        return exit_code(name, work, stopped="Stopped. The same command continues from here.")
 
 
 def add_jobs_option(parser: Parser) -> None:
@@ -66,7 +66,7 @@ def prepare(
 
 
 def end_trainings_too() -> None:
-    """Take SIGTERM for Ctrl-C, so that a training ends with this process."""
+    """Handle SIGTERM as Ctrl-C, so that a training ends with this process."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

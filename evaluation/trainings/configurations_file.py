@@ -1,4 +1,4 @@
-"""The configurations that are tried: a JSON file of as many for each model, read and checked.
+"""The file of configurations to try: JSON with equally many for each model, read and checked.
 
 {"vae": [{"beta": 4.0, "lr": 0.001}, ...], "gan": [...], "vae-dis": [...], "vaegan": [...]}, with
 settings named as in `vaegan.config`.
@@ -23,9 +23,9 @@ TUNABLE = frozenset(name for name, facts in FACTS.items() if facts.role == "meth
 
 
 def read_configurations(path: Path) -> Configurations:
-    """`UserError` where the file is none, or gives one model more to try than another.
+    """`UserError` where the file is not readable, or has more tries for one model than another.
 
-    Whether the values are allowed is seen when they are parsed as options.
+    The values are checked when they are parsed as options.
     """
     try:
         content: Any = json.loads(read_regular(path, MOST_BYTES))

@@ -1,4 +1,4 @@
-"""Several trainings at a time, each on its share of the machine and none before its turn."""
+"""Several trainings at a time, each on its share of the machine, in order."""
 
 import logging
 import threading
@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 
 def train_all(trainings: Sequence[Training], shares: Sequence[Share]) -> None:
-    """Train whatever is not finished, as many at a time as there are shares.
+    """Train all that is not finished, as many at a time as there are shares.
 
-    After a failure no other training is started, those that run go on to their end, and then the
-    failure is raised. Whatever interrupts this, Ctrl-C for one, ends all trainings that run.
+    After a failure no other training is started. The running ones continue to their end, and then
+    the failure is raised. An interruption, as by Ctrl-C, ends all running trainings.
     """
     waiting = [training for training in trainings if not training.is_finished()]
     free, failure = list(shares), None
@@ -49,7 +49,7 @@ def train_all(trainings: Sequence[Training], shares: Sequence[Share]) -> None:
 
 
 def _next(waiting: Sequence[Training], running: Sequence[Training]) -> Training | None:
-    """The first whose GAN is not still to be trained."""
+    """The first training whose GAN is finished, or that needs none."""
     unfinished = {other.checkpoint for other in [*waiting, *running]}
     return next((each for each in waiting if each.similarity_from not in unfinished), None)
 

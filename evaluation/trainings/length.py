@@ -1,4 +1,4 @@
-"""How long each model is trained: --images or --seconds."""
+"""The length of each training: --images or --seconds."""
 
 import argparse
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from vaegan.errors import UserError
 
 @dataclass(frozen=True)
 class Length:
-    """How long each model is trained: on so many images, or for so many seconds of training."""
+    """The length of each training: a number of images, or of seconds of training."""
 
     images: int | None
     seconds: float | None
 
     @staticmethod
     def of(options: argparse.Namespace) -> "Length":
-        """What --images and --seconds ask for; `UserError` unless one of them is given."""
+        """The length by --images or --seconds; `UserError` unless one of them is given."""
         if (options.images is None) == (options.seconds is None):
             given = "Neither is" if options.images is None else "Both are"
             raise UserError(
@@ -38,7 +38,7 @@ class Length:
 
 
 def add_length_options(parser: argparse.ArgumentParser, place: str = "") -> None:
-    """--images and --seconds; `place` says where they belong."""
+    """--images and --seconds; `place` is for their help text."""
     add = parser.add_argument
     add("--images", type=int, help=f"how many images each model sees{place}")
     add(

@@ -1,4 +1,4 @@
-"""A training as a process of its own, under `accelerate launch`, with its log."""
+"""A training as a separate process under `accelerate launch`, with its log."""
 
 import contextlib
 import fcntl
@@ -23,8 +23,8 @@ def run_process(
 ) -> int:
     """`accelerate launch launch/train.py OPTIONS` in `folder`; its exit code.
 
-    It is a group of its own, which is ended as soon as `stop` is set: the launcher would not end
-    its child.
+    It is a process group of its own, which is ended when `stop` is set: the launcher alone would
+    leave its child running.
     """
     words = [sys.executable, *LAUNCHER, str(ROOT / "launch/train.py"), *options]
     environment = {**os.environ, **share.variables}
@@ -40,7 +40,7 @@ def run_process(
 
 
 def lock(log: IO[str], name: str) -> None:
-    """Hold the log as long as anyone writes to it: a training inherits it and may outlive us."""
+    """Lock the log as long as a process writes to it: a training may outlive this process."""
     try:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,4 +1,4 @@
-"""The folder that a command writes its results into: its own, or one that nothing is lost in."""
+"""The folder of a command's results: new, or of an earlier start of the same command."""
 
 import json
 from collections.abc import Collection
@@ -16,9 +16,9 @@ class ResultFolder:
 
     path: Path
     result: str
-    """The JSON file that says whose folder this is; it is written first."""
+    """The JSON file that marks the folder as this command's; it is written first."""
     format: str
-    """What that file calls its format."""
+    """The name of that file's format."""
     pictures_and_tables: Collection[str]
     """The other results."""
 
@@ -27,7 +27,7 @@ class ResultFolder:
         return self.path / "evaluations"
 
     def refuse_foreign(self) -> None:
-        """`UserError` where the folder holds anything that is not this command's."""
+        """`UserError` where the folder holds files of other origin."""
         if not self.path.exists():
             return
         if not self.path.is_dir():

@@ -1,4 +1,4 @@
-"""Shares of the machine, for several trainings at a time: cores on a CPU, else a GPU each."""
+"""Shares of the machine for several trainings at a time: cores on a CPU, else one GPU each."""
 
 import os
 from collections.abc import Sequence
@@ -12,28 +12,28 @@ from vaegan.errors import UserError
 
 @dataclass(frozen=True)
 class Share:
-    """What one training at a time has; left empty, whatever this process has."""
+    """The cores or the GPU of one training; empty for all of this process's."""
 
     cores: tuple[int, ...] = ()
     gpu: str = ""
-    """As `CUDA_VISIBLE_DEVICES` names it."""
+    """Its name in `CUDA_VISIBLE_DEVICES`."""
 
     def take(self) -> None:
-        """Keep the calling thread, and what it starts, to these cores.
+        """Restrict the calling thread, and the processes that it starts, to these cores.
 
-        A trainer takes as many threads as it has cores.
+        A trainer uses as many threads as it has cores.
         """
         if self.cores:
             os.sched_setaffinity(0, self.cores)
 
     @property
     def variables(self) -> dict[str, str]:
-        """For the environment of what is started on this share."""
+        """Environment variables of a training on this share."""
         return {"CUDA_VISIBLE_DEVICES": self.gpu} if self.gpu else {}
 
 
 def shares(jobs: int) -> list[Share]:
-    """One share for each of `jobs` trainings at a time; `UserError` where there are not as many.
+    """One share for each of `jobs` trainings at a time; `UserError` where there are too few.
 
     Several trainings share a GPU where there are fewer of them.
     """

@@ -1,8 +1,8 @@
 """Trainings in one folder: all models on the same images, nothing trained twice.
 
-`FOLDER/runs/NAME/` is an ordinary run folder, with its log in `NAME.log` beside it and how it was
-started in `NAME.json`. A finished run is recognised by its own config and left alone; an
-unfinished one is gone on with.
+`FOLDER/runs/NAME/` is an ordinary run folder. Beside it, `NAME.log` has its log and `NAME.json` its
+command. A finished run is recognised by its own config and left alone; an unfinished one is
+resumed.
 """
 
 import dataclasses
@@ -42,23 +42,23 @@ IRRELEVANT = frozenset(
 
 
 def _settled(config: Config) -> Config:
-    """As it is once the run has begun, on one process."""
+    """The config of the run after its start, on one process."""
     steps = config.training.max_steps or 0
     return config.settled(global_batch=config.images_per_step, steps=steps)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What tells a run from the others in its folder."""
+    """The facts that distinguish a run from the others in its folder."""
 
     name: str
     """Of its folder in `runs/`."""
     model: str
     seed: int
     similarity_from: str | None = None
-    """For a vae-dis, the name of the run whose discriminator it takes; it comes before."""
+    """For a vae-dis, the name of the run whose discriminator it uses; it comes before."""
     options: tuple[str, ...] = ()
-    """Of `launch/train.py`, for this run alone."""
+    """Options of `launch/train.py` for this run alone."""
 
     def training(
         self, folder: Path, dataset: str, data_dir: Path, length: Length, options: Sequence[str]
@@ -89,11 +89,11 @@ class Training:
     """One run of one model, planned."""
 
     folder: Path
-    """Of the command; paths in `options` are relative to it, so that it can be moved."""
+    """The command's folder; paths in `options` are relative to it, so that it can be moved."""
     options: tuple[str, ...]
-    """Of `launch/train.py`."""
+    """Options of `launch/train.py`."""
     config: Config
-    """What these options come to."""
+    """The config that these options give."""
 
     @property
     def name(self) -> str:
@@ -109,12 +109,12 @@ class Training:
 
     @property
     def similarity_from(self) -> Path | None:
-        """The checkpoint that has to be there before this training."""
+        """The checkpoint that this training needs."""
         source = self.config.objective.similarity_from
         return self.folder / source if source else None
 
     def check(self) -> None:
-        """`UserError` where another run, or something else, is where this one would be."""
+        """`UserError` where the place of this run holds another run, or other files."""
         if not self.run.config_file.exists():
             self.run.refuse_unless_free()
             return
@@ -134,7 +134,7 @@ class Training:
         return bool(content["step"] >= asked.max_steps)
 
     def fit(self, share: Share, stop: threading.Event) -> None:
-        """Train to the end, in a process of its own; `UserError` if it fails or is stopped."""
+        """Train to the end, in a separate process; `UserError` if it fails or is stopped."""
         self.run.root.parent.mkdir(parents=True, exist_ok=True)
         resume = ("--resume",) if self.run.config_file.exists() else ()
         options, log_file = (*self.options, *resume), self.run.root.with_suffix(".log")
@@ -151,7 +151,7 @@ class Training:
             )
             raise UserError(
                 f"The training of {self.name} stopped with exit code {code} ({said}): see "
-                f"{log_file}, and give the same command again to go on."
+                f"{log_file}, and give the same command again to continue."
             )
 
     def _note_start(self, options: Sequence[str], share: Share) -> None:

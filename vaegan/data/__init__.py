@@ -1,4 +1,4 @@
-"""Images: where they come from, what they look like at the networks' door, in which order."""
+"""Images: their sources, their form as input of the networks, and their order."""
 
 from vaegan.data.datasets import DataSet, load_source
 from vaegan.data.loader import BatchOrder, Loader

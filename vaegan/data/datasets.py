@@ -1,4 +1,4 @@
-"""The data sets by name: found where they lie, downloaded through torchvision where they do not."""
+"""The data sets by name: read from their files, or downloaded through torchvision."""
 
 import os
 from collections.abc import Callable
@@ -25,7 +25,7 @@ File = Literal["train", "test"]  # the splits that data sets are published in
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 
-# What `--validation-images auto` holds out of a folder: a twentieth, of small ones nothing.
+# `--validation-images auto` holds out a twentieth of a folder, and nothing of a small one.
 ENOUGH_TO_HOLD_OUT, MOST_HELD_OUT = 1000, 1000
 
 DIGITS = tuple("0123456789")
@@ -58,8 +58,7 @@ CIFAR10_CLASSES = (
 class DataSet:
     """The images of `data.dataset`, at `data.image_size` and `data.channels`, split by split.
 
-    What is published, or lies in a folder, is looked through and read once, for all splits that are
-    asked for.
+    The files are read once for all splits.
     """
 
     def __init__(
@@ -70,10 +69,10 @@ class DataSet:
         lead: bool = True,
         progress: bool = False,
     ) -> None:
-        """For training on `device`; None where the images are wanted in the host's memory.
+        """For training on `device`; None loads the images into the host's memory.
 
-        One process of each machine is its `lead`, and comes first: of a folder it looks through the
-        files, and the others take what it has found. Nothing is read before the first `split`.
+        One process of each machine is its `lead` and comes first: it scans a folder, and the others
+        read its result. Nothing is read before the first `split`.
         """
         self.device, self.lead, self.progress = device, lead, progress
         self.data = data
@@ -89,13 +88,13 @@ class DataSet:
 
     @property
     def held_out_split(self) -> Split:
-        """The images that a run may look at to see how good it is; "train" where there are none."""
+        """The split that a run may be judged by; "train" where no images are held out."""
         if self.set_aside:
             return "validation"
         return "train" if self._is_folder else "test"
 
     def held_out_in_words(self) -> str:
-        """How many training images are held out, and what that means."""
+        """A sentence on how many training images are held out, and on the consequence."""
         total, aside = self._load("train").total, self.set_aside
         if aside:
             return (
@@ -127,7 +126,7 @@ class DataSet:
         if file == "test" or not self.set_aside:
             return whole
         is_aside = _set_aside(whole.total, self.set_aside, self.data.dataset)
-        if whole.places is not None:  # which are aside does not depend on the files that are broken
+        if whole.places is not None:  # broken files do not change which images are set aside
             is_aside = is_aside[whole.places]
         rows = (~is_aside if name == "train" else is_aside).nonzero().flatten()
         if not len(rows):
@@ -193,7 +192,7 @@ def load_source(
 
 
 def images_to_hold_out(total: int) -> int:
-    """What `--validation-images auto` sets aside of a folder of `total` images."""
+    """How many of `total` images of a folder `--validation-images auto` sets aside."""
     return min(total // 20, MOST_HELD_OUT) if total >= ENOUGH_TO_HOLD_OUT else 0
 
 
@@ -204,7 +203,7 @@ def _set_aside(total: int, count: int, dataset: str) -> Tensor:
             f"--validation-images {count} leaves nothing to train on: {dataset} has {total:,} "
             f"training images, so give {total - 1} or fewer."
         )
-    # Data sets come sorted, so that the last images would be of a few classes only.
+    # Data sets come sorted: the last images are of a few classes only.
     order = torch.randperm(total, generator=generator(0, Purpose.VALIDATION))
     aside = torch.zeros(total, dtype=torch.bool)
     aside[order[:count]] = True

@@ -1,7 +1,7 @@
 """The decoded images of a folder in one file, which all processes of a machine map into memory.
 
-The file is made by one process, once; pages of it are in memory once however many processes read
-them, and the next start has them without decoding anything. It lies in the user's cache.
+One process writes the file once, into the user's cache. Its pages are in memory once for all
+processes, and the next start reads them without decoding.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 FORMAT = "vaegan-decoded-1"
 KEPT_BYTES = 64 * 2**30  # of all decoded sets together, but for the newest
 ROOM_LEFT = 2**30  # bytes that stay free on the disk
-BLOCK_BYTES = 2**24  # of images that have a digest together
+BLOCK_BYTES = 2**24  # of images under one digest
 
 
 class Decoded(NamedTuple):
@@ -78,7 +78,7 @@ class DecodedFile:
             return False
 
     def can_be_kept(self) -> bool:
-        """Whether it is there already, or there is room for it on the disk."""
+        """Whether the file exists, or fits on the disk."""
         if self.is_kept():
             return True
         try:
@@ -89,10 +89,10 @@ class DecodedFile:
         return os.access(self.path.parent, os.W_OK) and free >= self.size + ROOM_LEFT
 
     def load(self, *, lead: bool, refuse: bool, progress: bool) -> Decoded:
-        """The decoded images, mapped from the file; made anew where there is none.
+        """The decoded images, mapped from the file, which is written first if it does not exist.
 
-        `lead` checks its digests; with `refuse` a set with broken files is not kept. Where it
-        cannot be kept, the images are decoded into this process's memory, with a warning.
+        `lead` checks the digests. With `refuse` a set with broken files is not kept. Where the file
+        cannot be written, the images are decoded into this process's memory, with a warning.
         """
         path = self.path
         if (found := self._read(path, check=lead)) is not None:
@@ -170,7 +170,7 @@ class DecodedFile:
         return made
 
     def _read(self, path: Path, *, check: bool, warn: bool = True) -> Decoded | None:
-        """What the file holds; None where it is not there, or damaged, which `warn` reports."""
+        """The content of the file; None where it is missing or damaged, which `warn` reports."""
         try:
             with path.open("rb") as file:
                 file.seek(-8, os.SEEK_END)
@@ -182,8 +182,7 @@ class DecodedFile:
             count = len(self.files) - len(broken)
             if stop != count * self._image_bytes or stop != sum(n for n, _ in about["blocks"]):
                 raise ValueError("its size does not fit")
-            # Private to the process where it is written to, which never happens: torch takes no
-            # memory that is read-only.
+            # Copy on write, though nothing is written: torch takes no read-only memory.
             mapped = np.memmap(path, np.uint8, "c", shape=(count, *self.shape))
             if check:
                 _check(mapped.reshape(-1), about["blocks"])

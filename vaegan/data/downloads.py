@@ -1,4 +1,4 @@
-"""Published data sets, downloaded through torchvision so that a file is there whole or not at all.
+"""Published data sets, downloaded through torchvision so that no incomplete file appears.
 
 Machines that share a folder may all download into it at the same time.
 """
@@ -14,11 +14,11 @@ PublishedName = Literal["MNIST", "FashionMNIST", "CIFAR10"]
 def download(name: PublishedName, root: Path) -> None:
     """Download a data set into `root`, in torchvision's layout; digests are checked.
 
-    Each process downloads into a folder of its own, below `root` and so on the same disk, and then
-    gives every file its final name by a rename. Of several processes the last one's files stay,
-    which are the same. Raises `OSError` or `RuntimeError` where it fails; nothing is then left.
+    Each process downloads into a folder of its own below `root`, on the same disk, and then renames
+    every file to its final name. Of several processes, the last one's files stay; all are the same.
+    A failure raises `OSError` or `RuntimeError` and leaves no file.
     """
-    import torchvision  # takes seconds, and data that are there need none of it
+    import torchvision  # takes seconds, and existing files do not need it
 
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as aside:

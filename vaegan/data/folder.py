@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 10  # bad files listed in one message
 
-# Whether to take a set of so many bytes into memory, which processes share or not.
+# Whether to load a set into memory, by its size in bytes and whether processes share it.
 Wants = Callable[[int, bool], bool]
 
 
@@ -34,10 +34,10 @@ class FolderImages:
 
     Images that all lie in two or more sub-folders are labelled by the first folder of their path.
 
-    They are in memory, decoded, or each file is decoded when it is asked for. One that then cannot
-    be decoded is refused or skipped as `bad_images` says: the next one in the order of paths that
-    can be read is taken in its place, with its own label. So the number of images stays, and which
-    one is taken depends on the files alone, not on processes or time.
+    Images are in memory, or each file is decoded when it is read. `bad_images` decides on a file
+    that then cannot be decoded: it is refused, or replaced by the next readable file in the order
+    of paths, with that file's label. The number of images stays the same, and the replacement
+    depends on the files alone, not on processes or time.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class FolderImages:
                 if self.bad_images == "refuse":
                     was = ", which could be read at the start," * self.was_decoded
                     raise UserError(
-                        f"{self.files[place]}{was} cannot be read ({error}): bring it back or mend "
-                        "it and start again (a run goes on with --resume), or give --bad-images "
-                        "skip, which takes the next image in its place."
+                        f"{self.files[place]}{was} cannot be read ({error}): restore it and "
+                        "start again (--resume continues a run), or give --bad-images skip, which "
+                        "takes the next image in its place."
                     ) from None
-        raise UserError(f"None of the images in {self.root} can be read any more: bring them back.")
+        raise UserError(f"None of the images in {self.root} can be read any more: restore them.")
 
     def report_replaced(self, asked: Tensor, taken: Tensor) -> None:
         for index in asked[asked != taken].tolist():
@@ -102,7 +102,7 @@ class FolderImages:
                     f"{path} can no longer be read and the next image is taken in its place; "
                     f"{len(self.replaced)} of {len(self)} so far."
                 )
-                # Each process reads other images.
+                # Each process reads different images.
                 logger.warning(in_one_line(text), extra=EVERY_PROCESS)
 
     def load(self) -> Held:
@@ -116,7 +116,7 @@ class FolderImages:
             try:
                 return self._decode(path)
             except BadImageError:
-                return None  # which is read again below, for what is done about it
+                return None  # `read` reads it again below, and refuses or replaces it
 
         everything = range(len(self))
         found = in_threads(decode, self.files, everything, "loading images", progress=self.progress)
@@ -158,12 +158,12 @@ def open_folder(
     lead: bool = True,
     progress: bool = False,
 ) -> FolderImages:
-    """The images below `root`, uint8 [channels,size,size], decoded where `wants` says so.
+    """The images below `root`, uint8 [channels,size,size], in memory where `wants` returns True.
 
-    All headers are read; with `check` "all", and for images that are taken into memory, all files
-    are decoded. Bad ones are named and counted, and refused (`UserError`) or skipped as
-    `bad_images` has it. What was found out, and the decoded images, are kept in the user's cache,
-    where a process that is not the `lead` of its machine finds them.
+    All headers are read. With `check` "all", and for images in memory, all files are decoded. Bad
+    files are named and counted, and refused (`UserError`) or skipped, by `bad_images`. The scan and
+    the decoded images are kept in the user's cache, where the processes that are not the `lead` of
+    their machine read them.
     """
     colour, shape, cache = parse_colour(background), (channels, size, size), default_folder()
     before = read_scan(cache, root)
@@ -213,7 +213,7 @@ def open_folder(
 
 
 def _answer_for_bad(root: Path, scan: Scan, refuse: bool) -> None:
-    """Name and count the files that are no images: refuse them, or warn that they are skipped."""
+    """Name and count the files that are no images; refuse them, or warn that they are skipped."""
     bad = sorted({**scan.bad, **scan.broken}.items())
     if not bad:
         return
@@ -222,7 +222,7 @@ def _answer_for_bad(root: Path, scan: Scan, refuse: bool) -> None:
         listed += f", and {len(bad) - NAMED_AT_MOST} more"
     counted = f"{len(bad)} of {len(scan.files)} files in {root} cannot be read as images"
     if refuse:
-        raise UserError(f"{counted}: {listed}; mend or remove them, or add --bad-images skip.")
+        raise UserError(f"{counted}: {listed}; repair or remove them, or add --bad-images skip.")
     logger.warning(in_one_line(f"{counted} and are skipped: {listed}."))
 
 

@@ -1,7 +1,7 @@
 """Readers of the two file formats that the standard data sets come in.
 
-The files may come from anywhere: none may run code, take more memory than a data set has, or be
-read as something that it does not hold.
+The files are not trusted: none may run code, take more memory than a data set, or be read as
+another content.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from torch import Tensor
 from vaegan.errors import UserError
 from vaegan.files.regular_files import open_regular, read_regular
 
-MOST_BYTES = 2**30  # of one file, unpacked: twenty times the largest there is
+MOST_BYTES = 2**30  # of one file, unpacked: twenty times the largest published one
 CLASSES = 10  # of each of the data sets that come in these formats
 
 
@@ -81,7 +81,7 @@ def read_cifar_batch(path: Path) -> tuple[Tensor, Tensor]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that knows how to rebuild NumPy arrays and refuses every other callable."""
+    """An unpickler that rebuilds NumPy arrays and refuses every other callable."""
 
     ALLOWED = frozenset(
         (module, name)

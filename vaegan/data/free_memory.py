@@ -1,14 +1,14 @@
-"""How much of the host's memory a process may still take: the machine's, and its cgroup's limit.
+"""The host's memory that a process may still take: the machine's, within its cgroup's limit.
 
-Schedulers and containers limit a job by a cgroup and kill it without a word where it takes more;
-the machine's own free memory says nothing of that.
+Schedulers and containers limit a job by a cgroup, and kill it without a message beyond the limit.
+The machine's own free memory does not include this limit.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-# How version 1 and version 2 name the same three things: the limit, what is used, and what of that
-# is copies of files, which the kernel gives up before it kills anything.
+# The names in version 1 and version 2 of: the limit, the use, and the part of the use that is
+# copies of files, which the kernel frees before it kills a process.
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = ("memory.max", "memory.current", "inactive_file")
 
@@ -33,8 +33,8 @@ def _headrooms(root: Path) -> Iterator[int]:
             base, names = root / "sys/fs/cgroup/memory", _V1
         else:
             continue
-        # In a container the path may be that of the host, and is then not there; the container's
-        # own limit lies at the top.
+        # In a container the path may be that of the host and not exist; the container's own limit
+        # is at the top.
         own = Path(path.lstrip("/"))
         for place in (own, *own.parents):
             headroom = _headroom(base / place, *names)

@@ -14,11 +14,11 @@ from torch import Tensor
 from vaegan.errors import UserError
 from vaegan.files.regular_files import UnfitFileError, open_regular
 
-# A canvas this little larger than the picture is filled up rather than stretched to: digits of
-# 28 pixels keep their own pixels at 32.
+# Up to this factor a picture is padded rather than enlarged: digits of 28 pixels keep their pixels
+# at 32.
 PAD_UP_TO = 1.2
 
-# Pillow also reads formats that run other programs (EPS) or that nobody trains on: these only.
+# The formats to read; others of Pillow's run programs (EPS) or are not used for training images.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
 IMAGE_ENDINGS = frozenset(
     {
@@ -29,18 +29,17 @@ IMAGE_ENDINGS = frozenset(
 )
 
 
-# What one image may cost: pixels as Pillow counts them, and bytes of its file, which some decoders
-# read as a whole.
+# Limits of one image: pixels, and bytes of its file, which some decoders read as a whole.
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
 MOST_BYTES = 2**29
 
-# A JPEG may be decoded at a part of its size that is still this many times the asked one: on
-# photographs, values then moved by a level of 256 on average, or less.
+# A JPEG may be decoded at a fraction of its size that is still this many times the target size. On
+# photographs, values change by a level of 256 or less on average.
 DRAFT_LEAVES = 8
 
 
 class BadImageError(Exception):
-    """A file that cannot be read as an image; the message says why in a few words.
+    """A file that cannot be read as an image; the message gives the reason in a few words.
 
     `lasting` is false where it may be readable at the next attempt, as after a fault of the disk.
     """
@@ -89,7 +88,7 @@ def read_image(path: Path, size: int, channels: int, background: tuple[int, int,
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image file, open, its header read; what goes wrong within is a `BadImageError`."""
+    """An open image file with its header read; errors in the block become a `BadImageError`."""
     try:
         with open_regular(path, MOST_BYTES) as content:
             if os.fstat(content.fileno()).st_size == 0:
@@ -121,15 +120,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Turned as its EXIF data say; as it is where they are damaged, since the pixels are whole."""
+    """Turned upright by its EXIF data; unchanged where these are damaged."""
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # as many kinds as there are ways to damage EXIF data
+    except Exception:  # damaged EXIF data can raise nearly anything
         return picture
 
 
 def _flatten(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Bring any of Pillow's modes to one that `convert` turns into L or RGB without surprise."""
+    """Bring any of Pillow's modes to one that `convert` turns into L or RGB correctly."""
     if picture.mode.startswith("I"):
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
@@ -172,5 +171,5 @@ def to_network_range(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """The way back: [-1, 1] to uint8, rounded to the nearest of the 256 levels."""
+    """The inverse: [-1, 1] to uint8, rounded to the nearest of the 256 levels."""
     return images.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""The image files below a folder: their names in one array, and what tells that one has changed."""
+"""The image files below a folder: their names in one text, with sizes and times of change."""
 
 import os
 import warnings
@@ -106,10 +106,10 @@ def in_threads(
     *,
     progress: bool,
 ) -> Iterator[R]:
-    """`function` of these files, in order, computed some way ahead; to be taken to the end."""
+    """`function` of these files, in order, computed ahead; iterate to the end."""
     bar: Any = tqdm(total=len(rows), desc=what, unit="img", disable=not progress, leave=False)
-    # Pillow decodes without holding the interpreter's lock, so threads are enough. What it
-    # warns of (damaged EXIF data, many pixels) is dealt with where the file is read.
+    # Pillow decodes without holding the interpreter's lock, so threads are enough. The cases that
+    # it warns of (damaged EXIF data, many pixels) are handled where the file is read.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         warnings.simplefilter("ignore")
         for start in range(0, len(rows), AT_A_TIME):

@@ -1,10 +1,9 @@
-"""Batches by step number: which images make step k, and how they get to the device.
+"""Batches by step number: the images of step k, and their way to the device.
 
-The order is one endless row: a permutation of the training set, then another, and so on. Step k
-takes the k-th slice of G images, G being the global batch, and each process its own part of the
-slice. So every image is visited once per epoch, every batch is full (a batch may hold the end of
-one epoch and the beginning of the next), and step k means the same after a resume and on any
-number of processes.
+The order is an endless sequence of permutations of the training set. Step k takes the k-th slice of
+G images, where G is the global batch; each process takes its own part of the slice. Every image is
+visited once per epoch, and every batch is full (a batch may hold the end of one epoch and the
+beginning of the next). Step k is the same after a resume and on any number of processes.
 """
 
 import warnings
@@ -32,7 +31,7 @@ BATCHES_AHEAD = 4  # of each worker, where images are not on the device
 
 
 class BatchOrder:
-    """Which images this process takes at each step."""
+    """The images of this process at each step."""
 
     def __init__(self, size: int, partition: Partition, *, seed: int) -> None:
         self.size, self.seed = size, seed
@@ -86,7 +85,7 @@ class Loader:
         self.cost = cost(self.placement, self.held, device)
         if self.held is not None and self.placement == "device" and device.type != "cpu":
             self.held = Held(copied_to(device, self.held), None, shared=False)
-        # Afterwards: an image that broke meanwhile is another one's now, with its label.
+        # Read after the images: a replaced image has the label of its replacement.
         self.labels = None if source.labels is None else source.labels.to(device)
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
@@ -154,7 +153,7 @@ class Loader:
 
 
 class _Indexed(Dataset[Tensor]):
-    """Gives batches of images with their indices, so that labels can stay where they are."""
+    """Yields batches of images with their indices; the labels stay in the main process."""
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
@@ -163,8 +162,8 @@ class _Indexed(Dataset[Tensor]):
         return len(self.source)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor] | str:
-        """int64 [B] and uint8 [B,C,S,S]; or what to tell the user, since an exception of a worker
-        would arrive with its traceback as its text."""
+        """int64 [B] and uint8 [B,C,S,S]; or the message of an error, since an exception of a worker
+        arrives with its traceback as its text."""
         try:
             taken, images = zip(*map(self.source.read, indices), strict=True)
         except UserError as error:
@@ -182,7 +181,7 @@ def _begin_worker(_: int) -> None:
 
 
 def _unless_a_worker_dies(batches: Iterator[Any]) -> Iterator[Any]:
-    """The batches; `UserError` where a worker process is ended, which says nothing of its own."""
+    """The batches; `UserError` where a worker process was killed."""
     try:
         yield from batches
     except RuntimeError as error:
@@ -190,7 +189,7 @@ def _unless_a_worker_dies(batches: Iterator[Any]) -> Iterator[Any]:
             raise
         raise UserError(
             "A worker process that reads images was ended from outside, or by a lack of memory or "
-            "of shared memory: go on with --resume and fewer --workers."
+            "of shared memory: continue with --resume and fewer --workers."
         ) from None
 
 
@@ -207,7 +206,7 @@ class _Steps(Sampler[list[int]]):
 
 
 def _place(source: ImageSource, data: DataConfig, device: torch.device) -> Placement:
-    """Where the images go; a folder that was opened without decoding it is streamed."""
+    """The placement of the images; a folder that was opened without decoding is streamed."""
     held = source.held
     if held is None and data.placement == "auto":
         return "stream"

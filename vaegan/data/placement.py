@@ -1,4 +1,4 @@
-"""Where a data set lives, and what of the memory at hand that takes."""
+"""The place of a data set: on the device, on the host or on disk, by its size and free memory."""
 
 import os
 from typing import Literal
@@ -12,13 +12,13 @@ from vaegan.errors import UserError
 
 Placement = Literal["device", "host", "stream"]
 
-# Shares of the memory at hand that a data set may take before it is placed further away.
+# Shares of the free memory that a data set may take before it is placed further away.
 DEVICE_SHARE, HOST_SHARE = 0.3, 0.4
 COPIED_AT_ONCE = 2**26  # bytes of images on their way to a GPU
 
 
 def local_processes() -> int:
-    """How many training processes share this machine's memory."""
+    """The number of training processes that share this machine's memory."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
@@ -30,10 +30,10 @@ def choose_placement(
     shared: bool,
     loaded: bool = False,
 ) -> Placement:
-    """The nearest place that a set of `size` bytes fits into; a place that was asked for is taken.
+    """The place in `asked`, or for auto the nearest place that a set of `size` bytes fits into.
 
-    On the host every process of a machine has a copy, unless it is `shared`. What is `loaded` is
-    in the host's memory already. Raises `UserError` where a place that was asked for is too small.
+    On the host every process of a machine has a copy, unless the set is `shared`. A `loaded` set is
+    in the host's memory already. Raises `UserError` where the place in `asked` is too small.
     """
     on_gpu = device.type == "cuda"
     needed = size * (1 if shared else local_processes())
@@ -41,7 +41,7 @@ def choose_placement(
     if asked != "auto":
         if asked == "device" and size > gpu > 0:
             _refuse(asked, size, f"the memory of {device}", gpu)
-        # Shared pages are a file's, which the kernel gives up before memory runs out.
+        # Shared pages belong to a file: the kernel frees them before memory runs out.
         if asked != "stream" and not (shared or loaded) and needed > host:
             _refuse(asked, needed, "the host's memory, over all processes", host)
         return asked
@@ -62,7 +62,7 @@ def _refuse(asked: str, needed: int, where: str, free: int) -> None:
 
 
 def cost(placement: Placement, held: Held | None, device: torch.device) -> str:
-    """What the images take of memory, in words; empty where they are streamed."""
+    """The memory that the images take, in words; empty where they are streamed."""
     if placement == "stream" or held is None:
         return ""
     size = len(held) * held.images[0].numel()

@@ -1,7 +1,7 @@
-"""What is known of the files of a folder of images, found out once and kept for the next start.
+"""The scan of a folder of images: which files can be read, kept for the next start.
 
-A file is not looked at again until its size or one of its times changes. One process of a machine
-finds out, and the others read what it has kept.
+A file is not read again until its size or one of its times changes. One process of a machine scans,
+and the others read its result.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 FORMAT = "vaegan-scan-1"
 KEPT_BYTES = 2**30  # of all scans together: of some ten million files
 
-UNKNOWN, HEADER, WHOLE = 0, 1, 2  # what of a file has been read without a fault
+UNKNOWN, HEADER, WHOLE = 0, 1, 2  # how much of a file was read without a fault
 
 
 @dataclass
@@ -37,13 +37,13 @@ class Scan:
     stamps: np.ndarray
     """int64 [N,3], as `list_images` gives them."""
     state: np.ndarray
-    """uint8 [N]: what of each file has been read without a fault."""
+    """uint8 [N]: how much of each file was read without a fault."""
     bad: dict[int, str]
-    """Why a file's first bytes are not those of an image, by its number."""
+    """The reason why a file's first bytes are not those of an image, by its number."""
     broken: dict[int, str]
-    """Why a file that begins like an image cannot be decoded to its end."""
+    """The reason why a file that begins like an image cannot be decoded to its end."""
     in_memory: bool = False
-    """Whether the process that looked took the decoded images into memory."""
+    """Whether the process that scanned loaded the decoded images into memory."""
 
     @property
     def headed(self) -> np.ndarray:
@@ -51,7 +51,7 @@ class Scan:
         return np.setdiff1d(np.arange(len(self.files)), list(self.bad))
 
     def check_headers(self, *, progress: bool) -> None:
-        """Read the first bytes of the files that are not known."""
+        """Read the first bytes of the files that were not read before."""
         rows = np.flatnonzero(self.state == UNKNOWN)
         known = [row for row in rows.tolist() if row not in self.broken]
         whys = in_threads(_why_bad, self.files, known, "checking images", progress=progress)
@@ -62,7 +62,7 @@ class Scan:
                 self.bad[row] = why
 
     def check_pixels(self, shape: tuple[int, int, int], *, progress: bool) -> None:
-        """Decode the files of which that is not known."""
+        """Decode the files that were not decoded before."""
         rows = np.flatnonzero(self.state == HEADER).tolist()
 
         def why_broken(path: Path) -> str | None:
@@ -77,7 +77,7 @@ class Scan:
             self.has_pixels(row, why)
 
     def has_pixels(self, row: int, why: str | None) -> None:
-        """Note that a file could be decoded, or why it could not."""
+        """Note that a file could be decoded, or the reason why not."""
         if why is None:
             self.state[row] = WHOLE
             self.broken.pop(row, None)
@@ -86,7 +86,7 @@ class Scan:
             self.broken[row] = why
 
     def same_as(self, other: "Scan | None") -> bool:
-        """Whether nothing has been found out since."""
+        """Whether the scan has not changed since."""
         return other is not None and all(
             (
                 self.files.raws() == other.files.raws(),
@@ -107,7 +107,7 @@ def _why_bad(path: Path) -> str | None:
 
 
 def look_through(root: Path, before: Scan | None, *, progress: bool) -> Scan:
-    """List `root` and check the headers of files that `before` does not know as they are now."""
+    """List `root` and check the headers of files that are new or changed since `before`."""
     files, stamps = list_images(root, progress=progress)
     scan = Scan(files, stamps, np.zeros(len(files), np.uint8), {}, {})
     if before is not None:
@@ -130,7 +130,7 @@ def scan_file(folder: Path, root: Path) -> Path:
 
 
 def read_scan(folder: Path, root: Path) -> Scan | None:
-    """The scan of `root` that is kept in `folder`, if there is one and it is whole."""
+    """The scan of `root` in `folder`; None where it is missing or damaged."""
     path = scan_file(folder, root)
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Where images come from, as the loader sees it, and the sources that are arrays in memory."""
+"""The interface of image sources, and the sources that are arrays in memory."""
 
 import copy
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from vaegan.data.images import fit_arrays
 
 @dataclass(frozen=True)
 class Held:
-    """Images in memory, uint8 [M,C,S,S], and which of them are a source's: int64 [n], or all."""
+    """Images in memory, uint8 [M,C,S,S], and the rows of a source: int64 [n], None for all."""
 
     images: Tensor
     rows: Tensor | None
@@ -33,12 +33,12 @@ class ImageSource(Protocol):
     class_names: tuple[str, ...]
     shape: tuple[int, int, int]
     places: Tensor | None
-    """int64 [N]: where each image stood before those that cannot be decoded were left out; None
-    where none were."""
+    """int64 [N]: each image's index before undecodable images were left out; None where none
+    were."""
 
     @property
     def total(self) -> int:
-        """How many there were then."""
+        """The number of images before undecodable ones were left out."""
         ...
 
     @property
@@ -51,16 +51,16 @@ class ImageSource(Protocol):
     def __getitem__(self, index: int) -> Tensor: ...
 
     def read(self, index: int) -> tuple[int, Tensor]:
-        """The image at `index`; or at the index given with it, where that one has since broken."""
+        """The image at `index`, or its replacement where it cannot be read, with its index."""
         ...
 
     def report_replaced(self, asked: Tensor, taken: Tensor) -> None:
-        """Report and count the images that `read` took others for; both int64 [n]."""
+        """Report and count the images that `read` replaced; both int64 [n]."""
         ...
 
     @property
     def held(self) -> Held | None:
-        """The images where they are in memory already."""
+        """The images, if they are in memory; else None."""
         ...
 
     def load(self) -> Held:
@@ -77,7 +77,7 @@ class ImageSource(Protocol):
 
 
 class ArrayImages:
-    """Images held in memory, uint8 [N,C,H,W], brought to the asked size once."""
+    """Images held in memory, uint8 [N,C,H,W], resized once."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class ArrayImages:
         return index, self.images[index]
 
     def report_replaced(self, asked: Tensor, taken: Tensor) -> None:
-        return None  # what is in memory does not change
+        return None  # images in memory cannot break
 
     def load_all(self) -> Tensor:
         return self.images

@@ -1,4 +1,4 @@
-"""The user's folder for what can be computed again, and files in it that many processes share."""
+"""The user's cache folder, and files in it that many processes share."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from typing import IO
 
 from vaegan.files.whole_files import TEMPORARY
 
-LEFT_BEHIND = 24 * 3600  # seconds after which what a killed process was writing is removed
+LEFT_BEHIND = 24 * 3600  # seconds; then the temporary file of a killed process is removed
 
 
 def default_folder() -> Path:
@@ -20,10 +20,10 @@ def default_folder() -> Path:
 
 @contextmanager
 def shared_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the name `path` once its content is safe on the disk.
+    """A file to write to, which is renamed to `path` once its content is flushed to the disk.
 
-    Each process writes under a name of its own, also on another machine: of several, the last one's
-    file stays. Where the block raises, nothing is left. Raises `OSError`.
+    Each process writes under a name of its own, also on another machine. Of several processes, the
+    last one's file stays. Where the block raises, no file is left. Raises `OSError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(TEMPORARY, f".{path.name}.", path.parent)
@@ -39,15 +39,15 @@ def shared_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def mark_used(path: Path) -> None:
-    """Have `keep_newest` take this file for the newest."""
+    """Mark this file as the newest for `keep_newest`."""
     with suppress(OSError):
         os.utime(path)
 
 
 def keep_newest(folder: Path, *, at_most: int) -> None:
-    """Remove the files that were not used for longest, until all take `at_most` bytes or less.
+    """Remove the files that were unused for longest, until all take `at_most` bytes or less.
 
-    The newest one stays whatever it takes. A process that has one of the others open keeps it.
+    The newest file always stays. A process that has a removed file open can still read it.
     """
     with suppress(OSError):  # another process may remove the same ones
         found = [(path, path.stat()) for path in folder.iterdir() if path.is_file()]

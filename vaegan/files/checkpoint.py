@@ -16,7 +16,7 @@ INFERENCE_FORMAT = "vaegan-inference"
 RESUME_FORMAT = "vaegan-resume"
 VERSION = 1
 
-# What a file of each format must hold beside its format and version.
+# The keys that a file of each format must hold beside its format and version.
 _KEYS = {
     INFERENCE_FORMAT: {"config", "step", "images_seen", "weights", "ema"},
     RESUME_FORMAT: {
@@ -25,8 +25,8 @@ _KEYS = {
     },
 }
 _COUNTS = {"step", "images_seen", "global_batch"}
-# What it may hold besides: the seconds that the run had been trained; what a run's best.pt was
-# chosen by; what each process had for itself.
+# The keys that it may hold: the seconds of training; the evaluation by which best.pt was chosen;
+# the state of each process.
 _MAY_HOLD = {
     INFERENCE_FORMAT: {"seconds", "evaluation"},
     RESUME_FORMAT: {"seconds", "made_by", "own"},
@@ -41,8 +41,8 @@ def write_file(
 ) -> None:
     """Write a checkpoint under a temporary name, flush it to the disk, then rename it.
 
-    Whatever happens in between, `path` holds the old file or the new one, whole; `before_rename`
-    is told the new one's digest. Raises `OSError` where there is no room or no permission.
+    At any moment `path` holds the whole old file or the whole new one. `before_rename` gets the new
+    file's digest. Raises `OSError` where there is no room or no permission.
     """
     odd = _KEYS[format_name] ^ (content.keys() - _MAY_HOLD[format_name])
     assert not odd, odd
@@ -76,7 +76,7 @@ def read_file(path: Path, format_name: str) -> dict[str, Any]:
             f"{path} was written in version {version} of the format, and this "
             f"package reads version {VERSION}: use the package that wrote it."
         )
-    seconds = content.get("seconds", 0.0)  # versions before did not write them
+    seconds = content.get("seconds", 0.0)  # earlier versions did not write them
     if any(
         type(content[key]) is not int or content[key] < 0 for key in _COUNTS & content.keys()
     ) or not (type(seconds) is float and 0 <= seconds < math.inf):
@@ -98,7 +98,7 @@ def read_inference_file(path: Path) -> dict[str, Any]:
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
     """Fill `module`; `UserError` where names or shapes are another architecture's, or weights NaN.
 
-    Whatever is refused, nothing is left half filled that anyone would use.
+    After a refusal the module may be partly filled and must not be used.
     """
     name = type(module).__name__.lower()
     try:

@@ -1,8 +1,8 @@
-"""The resumable checkpoints of a run: which are kept, which are whole, which is the newest.
+"""The resumable checkpoints of a run: which are kept, which are intact, which is the newest.
 
 `manifest.json` beside them holds the SHA-256 and the size of each. A checkpoint's line is on the
-disk before the file takes its name, so a process killed at any moment leaves a line without a
-file at worst, never a new file that cannot be checked.
+disk before the file gets its name. A process that is killed at any moment therefore leaves at worst
+a line without a file, never a file that cannot be verified.
 """
 
 import hashlib
@@ -32,25 +32,25 @@ class CheckpointStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest_file = folder / "manifest.json"
-        self.damaged: set[str] = set()  # names of those that were passed over
+        self.damaged: set[str] = set()  # names of checkpoints that were not usable
         self.newest: int | None = None  # the step last written by this process
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.pt"
 
     def paths(self) -> list[Path]:
-        """All checkpoints that there are, damaged ones too, oldest first."""
+        """All checkpoints, also damaged ones, oldest first."""
         found = [path for path in self.folder.glob("step-*.pt") if _NAME.fullmatch(path.name)]
         return sorted(found, key=_step)
 
     def write(self, step: int, content: dict[str, Any], keep_last: int) -> None:
         """Write the checkpoint of `step`, then drop all but the newest `keep_last` good ones.
 
-        Raises `OSError` where that is not possible; all earlier checkpoints are then still there.
+        Raises `OSError` where that is not possible; all earlier checkpoints then stay.
         """
         path = self.path(step)
         if step == self.newest:
-            return  # a signal, say, came at a step that was due anyway
+            return  # for example a signal at a step that was due anyway
         write_file(path, RESUME_FORMAT, content, lambda file: self._note(path, file))
         self.newest = step
         self.damaged.discard(path.name)
@@ -66,10 +66,10 @@ class CheckpointStore:
             self._write_manifest(self.manifest())
 
     def read_newest(self) -> dict[str, Any] | None:
-        """The content of the newest checkpoint that is whole; None where there is none at all.
+        """The content of the newest intact checkpoint; None where the folder has no checkpoint.
 
-        A warning names those that are passed over. Raises `UserError`, and removes nothing, where
-        there are checkpoints and none can be used.
+        A warning names the damaged ones. Raises `UserError`, and removes nothing, where all
+        checkpoints are damaged.
         """
         reasons: list[str] = []
         manifest = self.manifest()
@@ -92,9 +92,9 @@ class CheckpointStore:
         return None
 
     def manifest(self) -> Manifest:
-        """What was noted of the checkpoints that there are; empty where it cannot be read.
+        """The manifest's entries of existing checkpoints; empty where it cannot be read.
 
-        A checkpoint without a note is read all the same: the manifest must not lose a run.
+        A checkpoint without an entry is read all the same: a lost manifest must not lose a run.
         """
         try:
             noted = json.loads(read_regular(self.manifest_file, MOST_MANIFEST_BYTES))

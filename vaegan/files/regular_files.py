@@ -1,4 +1,4 @@
-"""Files from anywhere, opened so that none of them can make a program wait or fill the memory."""
+"""Untrusted files, opened so that none can block a program or fill the memory."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from vaegan.errors import UserError
 
 
 class UnfitFileError(OSError):
-    """What a path names is no file, or too large a one; `strerror` says which."""
+    """A path that names no regular file, or too large a one; `strerror` has the reason."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(errno.EINVAL, why, str(path))
@@ -19,9 +19,9 @@ class UnfitFileError(OSError):
 def open_regular(path: Path, at_most: int) -> BinaryIO:
     """Open a regular file of at most `at_most` bytes for reading.
 
-    Raises `OSError`, for a pipe or a device too: reading these could wait for ever, or never end.
+    Raises `OSError`, also for a pipe or a device: reading these may block, or never end.
     """
-    # Without O_NONBLOCK to open a pipe would itself wait for somebody who writes to it.
+    # Without O_NONBLOCK, opening a pipe blocks until another process writes to it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     found = os.fstat(descriptor)
     why = None

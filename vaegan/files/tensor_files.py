@@ -1,4 +1,4 @@
-"""Files of tensors from anywhere: read without executing anything, and without filling memory."""
+"""Untrusted files of tensors, read without executing anything and without filling memory."""
 
 import io
 import warnings
@@ -9,10 +9,10 @@ import torch
 
 
 def read_tensors(file: BinaryIO | io.BytesIO) -> Any:
-    """What `torch.save` wrote, on the CPU: tensors, numbers, text, and containers of these.
+    """The content of a file of `torch.save`, on the CPU: tensors, numbers, text, and containers.
 
-    No code in the file is run, and what it unpacks to is no larger than itself. A hostile or
-    broken file can raise nearly anything.
+    No code in the file is run, and its content is no larger than the file. A hostile or broken file
+    can raise nearly anything.
     """
     if zipfile.is_zipfile(file):
         size = file.seek(0, io.SEEK_END)
@@ -21,5 +21,7 @@ def read_tensors(file: BinaryIO | io.BytesIO) -> Any:
                 raise ValueError("compressed, which torch's own files are not")
     file.seek(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of archives that hold programs, which are refused
+        warnings.simplefilter(
+            "ignore"
+        )  # torch's warning about archives of programs, which are refused
         return torch.load(file, map_location="cpu", weights_only=True)

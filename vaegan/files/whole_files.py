@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever happens while they are written."""
+"""Files that are replaced as a whole, so that a crash leaves the old or the new content."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ TEMPORARY = ".tmp"
 
 
 class DigestedFile:
-    """A file being written, with the SHA-256 and the size of what went into it."""
+    """A file being written, with the SHA-256 and the size of its content."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.sha256, self.size = file, hashlib.sha256(), 0
@@ -21,7 +21,7 @@ class DigestedFile:
         try:
             self.file.write(data)
         except OSError as error:
-            self.error = error  # torch.save would raise another one in its place
+            self.error = error  # torch.save raises another error in its place
             raise
         self.sha256.update(data)
         self.size += len(data)
@@ -35,11 +35,11 @@ class DigestedFile:
 def whole_file(
     path: Path, before_rename: Callable[[DigestedFile], None] | None = None
 ) -> Iterator[DigestedFile]:
-    """A file to write to, which takes the name `path` once its content is safe on the disk.
+    """A file to write to, which is renamed to `path` once its content is flushed to the disk.
 
-    Until then it has a temporary name beside it, and `path` keeps what it held before; so it does
-    when the block raises, or when there is no room: the temporary file is then removed.
-    `before_rename` is called in between, once the content is on the disk.
+    Until then it has a temporary name beside `path`, which keeps its old content. If the block
+    raises or the disk is full, the temporary file is removed. `before_rename` is called between the
+    flush and the rename.
     """
     temporary = path.with_name(f".{path.name}{TEMPORARY}")
     try:
@@ -70,7 +70,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk too, where the system can do that."""
+    """Flush the names in a folder to the disk, where the system supports it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with suppress(OSError):  # some network file systems refuse
@@ -82,7 +82,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what a killed process left half written in `folder`."""
+    """Remove the temporary files that a killed process left in `folder`."""
     for path in folder.glob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
 

@@ -1,14 +1,14 @@
-"""How good generated and reconstructed images are: features, and distances between sets of them.
+"""Quality of generated and reconstructed images: features, and distances between sets of them.
 
-Three layers that are never mixed, each in files of its own:
+Three separate layers, each in files of its own:
 
     images -> features      extractors.py (inception.py, efficientnet.py), extraction.py, cache.py
-    features -> numbers     frechet.py, distances.py, kernel.py; algebra.py says on what device
+    features -> numbers     frechet.py, distances.py, kernel.py; algebra.py chooses the device
     images -> numbers       image_quality.py
 
-`protocol.py` says what is compared with what, `latents.py` draws what is decoded, `evaluation.py`
-measures one model, and `record.py` and `report.py` keep and show what was found.
+`protocol.py` defines what is compared, `latents.py` draws latents, `evaluation.py` measures one
+model, `record.py` collects the results, and `report.py` shows and writes them.
 
-What they need beside torch (torch-fidelity, torchmetrics, scikit-learn) comes with
-`pip install -e '.[evaluation]'` and is imported when it is used.
+The packages beside torch (torch-fidelity, torchmetrics, scikit-learn) come with
+`pip install -e '.[evaluation]'` and are imported when they are used.
 """

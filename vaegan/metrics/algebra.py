@@ -1,8 +1,8 @@
-"""Where sets of features are compared: their linear algebra is in float64."""
+"""The device of the linear algebra of features, which is in float64."""
 
 import torch
 
 
 def algebra_device(device: torch.device) -> torch.device:
-    """The accelerator `device`, or the CPU where the accelerator has no float64, as Apple's."""
+    """The accelerator `device`, or the CPU where the accelerator (Apple's) has no float64."""
     return torch.device("cpu") if device.type == "mps" else device

@@ -31,13 +31,13 @@ def real_features(
 ) -> Tensor:
     """Features [N,D] of images in memory, uint8 [N,C,S,S]; from `folder` where it has them.
 
-    Features whose file is damaged are computed anew. That is a warning, as is a file that cannot
-    be written.
+    Features whose file is damaged are computed again. A damaged file, and one that cannot be
+    written, is a warning.
     """
     key = features_key(images, extractor)
     path = None if folder is None else cache_file(folder, key)
     kept = None if path is None else read_features(path, key)
-    # Processes on several machines may have several caches: all read, or all compute.
+    # Machines may have different caches: all processes read, or all compute.
     found = torch.tensor([float(kept is not None)])
     sum_over_processes(found, accelerator)
     if kept is not None and int(found) == accelerator.num_processes:
@@ -62,14 +62,14 @@ def real_features(
 
 
 def cache_file(folder: Path, key: str) -> Path:
-    """Where the features of `key` are kept."""
+    """The file of the features of `key`."""
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()}.pt"
 
 
 def features_key(images: Tensor, extractor: Extractor) -> str:
     """JSON of everything that the features of these images depend on.
 
-    Also on the kind of device and on torch's version, whose kernels differ in the last digits.
+    That includes the kind of device and torch's version, whose kernels differ in the last digits.
     """
     return json.dumps(
         {
@@ -90,13 +90,13 @@ def tensor_digest(values: Tensor) -> str:
 
 
 def write_features(path: Path, key: str, features: Tensor) -> None:
-    """Write the features whole or not at all, also beside other processes."""
+    """Write the features whole or not at all, also while other processes write them."""
     with shared_file(path) as file:
         torch.save({"key": key, "sha256": tensor_digest(features), "features": features}, file)
 
 
 def read_features(path: Path, key: str) -> Tensor | None:
-    """The features in `path` if they are there, whole, and those of `key`; executes nothing."""
+    """The features in `path` if the file is intact and of `key`; executes nothing."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Numbers that compare two sets of features, or judge one; the formulas are torch-fidelity's.
+"""Numbers of one set of features, or of two; the formulas are torch-fidelity's.
 
 All sums are in float64, on the device that the features are on. The Fréchet distance is in
 `frechet.py`.
@@ -26,7 +26,7 @@ class Spread(NamedTuple):
 
 
 def kernel_subset_size(first: int, second: int) -> int:
-    """How many features of each set one subset of the kernel distance has."""
+    """The number of features of each set in one subset of the kernel distance."""
     return min(KERNEL_SUBSET_SIZE, first, second)
 
 
@@ -68,7 +68,7 @@ def precision_and_recall(generated: Tensor, reference: Tensor) -> tuple[float, f
     some reference feature; recall the same with the sets exchanged. Each set needs 4 or more.
     """
     if generated.device.type != "cpu":
-        # In float32 a GPU may multiply in TF32; a CPU does not, and takes half of the time.
+        # A GPU may multiply float32 in TF32; on a CPU float32 is exact enough and fast.
         generated, reference = generated.double(), reference.double()
     return (
         _share_within(generated, reference, _radii(reference)),

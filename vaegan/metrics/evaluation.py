@@ -1,8 +1,8 @@
-"""A whole evaluation of one model: generation and reconstruction, each set passed over once.
+"""The evaluation of one model: generation and reconstruction, with one pass over each set.
 
 The model decodes and encodes in float64. In float32 the last bits depend on the batch and on the
-number of threads, and rounding to 8 bits would turn some of them into whole levels: of a few images
-that was seen in the fifth digit of their Fréchet distance.
+number of threads, and rounding to 8 bits turns some of them into whole levels, which changes the
+Fréchet distance of few images.
 """
 
 import copy
@@ -52,17 +52,17 @@ class Evaluator:
         progress: bool = True,
         distances_alone: bool = False,
     ) -> None:
-        """With `distances_alone` of the samples only Fréchet and kernel distance are computed."""
+        """With `distances_alone`, only Fréchet and kernel distance of the samples are computed."""
         self.extractor, self.protocol = extractor, protocol
         self.distances_alone = distances_alone
         self.accelerator, self.progress = accelerator, progress
         self.known: dict[str, Tensor] = {}  # features of real images, by the images' digest
 
     def __call__(self, model: VAEGAN, images: RealImages) -> dict[str, Any]:
-        """Every number of `model`, which is left as it is.
+        """Every number of `model`, which does not change.
 
-        All processes call it and share the passes over the sets; the numbers themselves are the
-        main process's alone, and the others get an empty dictionary.
+        All processes call it and share the passes over the sets. The main process returns the
+        numbers; the others return an empty dictionary.
         """
         model = _in_float64(model, self.accelerator.device)
         z, sampler = self._latents(model, images)
@@ -131,7 +131,7 @@ class Evaluator:
             progress=self.progress,
         )
         eps = torch.randn(mu.shape, generator=generator(seed, Purpose.SAMPLES, index=2))
-        latents = mu + torch.exp(0.5 * logvar) * eps  # what the decoder was trained on
+        latents = mu + torch.exp(0.5 * logvar) * eps  # the training images
         if not latents.isfinite().all():
             raise UserError("The model's latents are not finite: its training has diverged.")
         z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
@@ -144,7 +144,7 @@ class Evaluator:
         return z, how
 
     def _reconstruct(self, model: VAEGAN, held_out: Tensor | None) -> dict[str, float] | None:
-        """Reconstructions of `held_out` from the posterior's mean, against these very images."""
+        """Numbers of the reconstructions of `held_out`, from the posterior's mean."""
         if held_out is None:
             return None
 
@@ -213,7 +213,7 @@ def set_distances(generated: Tensor, reference: Tensor) -> dict[str, Any]:
 
 
 def qualities(generated: Features, reference: Tensor) -> dict[str, Any]:
-    """What else is asked of samples: Inception Score, precision and recall, on their device."""
+    """Inception Score, precision and recall of the samples, on their device."""
     score = distances.inception_score(generated.logits)
     precision, recall = distances.precision_and_recall(generated.features, reference)
     return {
@@ -227,7 +227,7 @@ def qualities(generated: Features, reference: Tensor) -> dict[str, Any]:
 
 
 def _in_float64(model: VAEGAN, device: torch.device) -> VAEGAN:
-    """A copy of what an evaluation needs: the decoder, and the encoder where there is one."""
+    """A copy of the decoder, and of the encoder where there is one."""
     exact = copy.copy(model)
     exact.decoder = copy.deepcopy(model.decoder).to(device, torch.float64)
     if model.encoder is not None:
@@ -236,7 +236,7 @@ def _in_float64(model: VAEGAN, device: torch.device) -> VAEGAN:
 
 
 def _uint8(images: Tensor) -> Tensor:
-    """Decoded images as files would hold them; `UserError` where they are no numbers."""
+    """Decoded images rounded to uint8; `UserError` where they are not finite."""
     if not images.isfinite().all():
         raise UserError("The model's images are not finite: its training has diverged.")
     return to_uint8(images)

@@ -1,4 +1,4 @@
-"""One pass over a set of images, shared by the processes, in which all its rows are computed."""
+"""One pass over a set of images, shared by the processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,17 +11,17 @@ from tqdm import tqdm
 
 from vaegan.metrics.extractors import Extractor
 
-# On a CPU the activations of a few images stay below the size (32 MiB) from which malloc maps
-# memory anew for each of them; pieces of 4 made EfficientNet-Lite0 four times as fast as 64.
+# On a CPU the activations of a few images stay below the size (32 MiB) from which malloc maps new
+# memory for each of them: small pieces are several times as fast.
 PIECE_ON_CPU = 4
-# Rows that one process computes at a time. Not the user's batch size, so that it is the same block
-# whatever the number of processes.
+# Rows that one process computes at a time. It is not the user's batch size, so that the blocks are
+# the same on any number of processes.
 BLOCK = 64
 REDUCE_ROWS = 8192  # rows of features on the device at a time, when processes share them
 
 
 class Features(NamedTuple):
-    """What an extractor says of a set: features [N,D] and logits [N,K], float32 on the CPU."""
+    """An extractor's output for a set: features [N,D] and logits [N,K], float32 on the CPU."""
 
     features: Tensor
     logits: Tensor
@@ -35,10 +35,10 @@ def map_rows(
     title: str,
     progress: bool = True,
 ) -> list[Tensor]:
-    """`compute(rows)` for all rows 0..count-1 in blocks, each column put together in order.
+    """`compute(rows)` for all rows 0..count-1 in blocks, each column concatenated in order.
 
-    Block number k is process k mod P's, so that every block is the same one on any number of
-    processes. Returns float32 tensors [count,...] on the CPU, the same on every process.
+    Process k mod P computes block k, so that the blocks are the same on any number of processes.
+    Returns float32 tensors [count,...] on the CPU, the same on every process.
     """
     starts = range(0, count, BLOCK)
     mine = starts[accelerator.process_index :: accelerator.num_processes]
@@ -52,7 +52,7 @@ def map_rows(
         disable=not (progress and accelerator.is_main_process),
     )
     with bar, torch.no_grad(), full_precision(accelerator.device):
-        # A process without a block of its own still has to know how wide the columns are.
+        # A process without a block computes one row, for the width of the columns.
         for start in mine or starts[:1]:
             rows = slice(start, min(start + BLOCK, count))
             values = compute(rows)
@@ -93,7 +93,7 @@ def extract(
 def apply_extractor(extractor: Extractor, images: Tensor, batch_size: int) -> Features:
     """uint8 [B,1 or 3,S,S] -> features [B,D], logits [B,K] on the extractor's device.
 
-    Grey is repeated. `batch_size` is how many images are in the extractor at a time, at most.
+    Grey is repeated. `batch_size` is the largest number of images in the extractor at a time.
     """
     images = images.to(extractor.device).expand(-1, 3, -1, -1)
     on_cpu = images.device.type == "cpu"
@@ -103,7 +103,7 @@ def apply_extractor(extractor: Extractor, images: Tensor, batch_size: int) -> Fe
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """float32 in convolutions too, which cuDNN would else round to TF32; the same each time."""
+    """Compute convolutions in float32, without cuDNN's TF32, and deterministically."""
     exact = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )

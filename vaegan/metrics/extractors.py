@@ -1,7 +1,7 @@
-"""Which networks turn images into features, and how their weights are brought.
+"""The networks that turn images into features, and their weights.
 
 An extractor is one class, registered with torch-fidelity through its own interface, and its entry
-in `EXTRACTORS`. See `efficientnet.py` for all that such a class needs.
+in `EXTRACTORS`. `efficientnet.py` is an example with everything that such a class declares.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from vaegan.files.tensor_files import read_tensors
 
 logger = logging.getLogger(__name__)
 
-# Option value -> module and class, imported when it is asked for.
+# Option value -> module and class, imported when it is used.
 EXTRACTORS = {
     "inception": "vaegan.metrics.inception.Inception",
     "efficientnet-lite0": "vaegan.metrics.efficientnet.EfficientNetLite0",
@@ -30,12 +30,12 @@ INSTALL = "pip install -e '.[evaluation]'"
 
 @dataclass(frozen=True)
 class Description:
-    """What a reader has to know of an extractor to compare two numbers."""
+    """The facts of an extractor that two comparable numbers must share."""
 
     input_size: int
     """Side of the images that the network sees, in pixels."""
     resize: str
-    """How images are brought to that size, and scaled."""
+    """How images are resized to that size, and scaled."""
     layers: tuple[str, str]
     """Its features for distances and its logits, under torch-fidelity's names."""
     published: bool
@@ -63,7 +63,7 @@ class Extractor:
         return self.sha256 == self.about.weights_sha256
 
     def names(self) -> dict[str, str]:
-        """What to call its numbers: only Inception's are FID, KID and IS."""
+        """The name of its numbers: only Inception's are FID, KID and IS."""
         if self.about.published:
             return {"frechet_distance": "FID", "kernel_distance": "KID", "inception_score": "IS"}
         return {
@@ -86,7 +86,7 @@ class Extractor:
 
 
 def check_extractor(name: str, weights: Path | None, option: str = "--extractor") -> None:
-    """`UserError` for what can be seen to be wrong before any work."""
+    """`UserError` for a wrong name, package or file, before any work."""
     if name not in EXTRACTORS:
         raise UserError(
             f"{option} {name} is not known: choose one of {', '.join(sorted(EXTRACTORS))}."
@@ -134,7 +134,7 @@ def load_extractor(
 
 
 def _read_plain(path: Path) -> bytes:
-    """The bytes of a weights file, once it is sure that they hold tensors and no code."""
+    """The bytes of a weights file, after a check that they hold tensors and no code."""
     try:
         content = path.read_bytes()
         read_tensors(io.BytesIO(content))

@@ -3,9 +3,9 @@
     d^2 = |mu_1 - mu_2|^2 + tr(S_1) + tr(S_2) - 2 tr((S_1 S_2)^(1/2))
 
 (Dowson and Landau 1982; Heusel et al. 2017, arXiv 1706.08500, equation 6.) With roots
-S = R^T R the last trace is the sum of the singular values of R_1 R_2^T. So no matrix root is taken
-and no small eigenvalue is squared and rooted again: that is what costs the usual formulas their
-digits where covariances are nearly singular, as those of deep features are.
+S = R^T R the last trace is the sum of the singular values of R_1 R_2^T. No matrix root is taken,
+and no small eigenvalue is squared and rooted again. The usual formulas do so, and lose digits where
+covariances are nearly singular, as those of deep features are.
 """
 
 from dataclasses import dataclass

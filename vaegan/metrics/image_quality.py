@@ -1,7 +1,7 @@
-"""How near a reconstruction is to its original, pixel by pixel: PSNR and SSIM of 8-bit images.
+"""PSNR and SSIM of reconstructions and their originals, as 8-bit images.
 
-torchmetrics computes both, in batches on whatever device the images are: scikit-image would take
-every image to the host by itself.
+torchmetrics computes both in batches, on the images' device; scikit-image would copy every image to
+the host.
 """
 
 import math
@@ -12,7 +12,7 @@ BORDER = 5  # pixels on which SSIM's window of 11 reaches beyond the image
 
 
 def peak_signal_to_noise(x_rec: Tensor, x: Tensor) -> Tensor:
-    """PSNR in dB of each pair of images, uint8 [B,C,S,S] -> [B]; higher is nearer.
+    """PSNR in dB of each pair of images, uint8 [B,C,S,S] -> [B]; higher is better.
 
     An exact reconstruction counts as one value off by one level, since infinity has no mean.
     """
@@ -40,6 +40,6 @@ def structural_similarity(x_rec: Tensor, x: Tensor) -> Tensor:
         reduction="none",
         return_full_image=True,
     )
-    # torchmetrics' own mean takes in a border for which it mirrors the image; the paper's and
-    # scikit-image's do not.
+    # torchmetrics' own mean includes a border for which it mirrors the image; the means of the
+    # paper and of scikit-image do not.
     return everywhere[..., BORDER:-BORDER, BORDER:-BORDER].mean((1, 2, 3))

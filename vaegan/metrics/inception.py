@@ -1,4 +1,4 @@
-"""Inception v3 as FID is defined on it: torch-fidelity's, with the weights of the first paper.
+"""The Inception v3 of FID: torch-fidelity's, with the weights of the first paper.
 
 torch-fidelity reproduces the TensorFlow graph of 2015-12-05 (Heusel et al. 2017), its resize to 299
 pixels included, which samples bilinearly without antialiasing.
@@ -36,7 +36,7 @@ class Inception(FeatureExtractorInceptionV3):
     def __init__(
         self, name: str, features_list: list[str], feature_extractor_weights_path: Any, **_: Any
     ) -> None:
-        # The name is checked against no list there, and the weights were checked before.
+        # torch-fidelity does not check the name, and the weights were checked before.
         super().__init__(name, features_list, feature_extractor_weights_path)
 
     @staticmethod

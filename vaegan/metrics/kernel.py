@@ -1,8 +1,8 @@
 """KID by subsets, on the device that the features are on; the numbers are torch-fidelity's.
 
-For small sets there is one kernel matrix for all subsets, instead of one for each. A sum of the
-kernel over a subset is a quadratic form in the subset's indicator s, s' K s, so that one pass over
-the rows of K gives the sums of all subsets. A hundred subsets of 1000 out of 2000 features need a
+For small sets there is one kernel matrix for all subsets, instead of one for each. The sum of the
+kernel over a subset is a quadratic form in the subset's indicator s, s' K s. One pass over the rows
+of K therefore gives the sums of all subsets. A hundred subsets of 1000 out of 2000 features need a
 25th of the arithmetic.
 """
 
@@ -38,7 +38,7 @@ def distances_one_by_one(
 def distances_by_sums(
     generated: Tensor, reference: Tensor, *, subsets: int, size: int, seed: int
 ) -> Tensor:
-    """What `distances_one_by_one` gives, by one pass over all pairs."""
+    """The same as `distances_one_by_one`, by one pass over all pairs."""
     chosen_x, chosen_y = (generated.new_zeros(len(t), subsets) for t in (generated, reference))
     for i, (rows_x, rows_y) in enumerate(_draws(generated, reference, subsets, size, seed)):
         chosen_x[rows_x, i] = 1

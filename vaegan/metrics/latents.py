@@ -22,7 +22,7 @@ class Mixture:
     iterations: int
 
     def sample(self, count: int, seed: int) -> Tensor:
-        """z [count,Z], float32: the prior's noise of this seed, moved to the components."""
+        """z [count,Z], float32: the prior's noise of this seed, mapped to the components."""
         source = generator(seed, Purpose.SAMPLES, index=1)
         component = torch.multinomial(self.weights, count, replacement=True, generator=source)
         z = prior_sample(count, self.means.shape[1], seed)
@@ -44,7 +44,7 @@ def fit_mixture(z: Tensor, seed: int = 0) -> Mixture:
     # Regularised a little, so that a latent that is constant leaves no covariance singular.
     mixture = GaussianMixture(COMPONENTS, max_iter=300, reg_covar=1e-6, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it is in the result instead
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the result records it instead
         mixture.fit(z.double().numpy())
     return Mixture(
         torch.from_numpy(mixture.weights_),

@@ -1,4 +1,4 @@
-"""The options that every command of the evaluation shares: what is measured, on what, by what."""
+"""The options that all commands of the evaluation share: the protocol and the extractor."""
 
 import argparse
 from pathlib import Path
@@ -71,7 +71,7 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
 
 
 def protocol_of(options: argparse.Namespace) -> Protocol:
-    """The protocol that was asked for; `UserError` where a number is not allowed."""
+    """The protocol of the options; `UserError` where a number is not allowed."""
     return Protocol(
         num_samples=options.num_samples,
         reference=options.reference,

@@ -1,4 +1,4 @@
-"""What is compared with what: how many samples, from where, against which images."""
+"""The protocol of an evaluation: the number of samples, their latents, and the reference."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class Protocol:
     reference: Split = "train"
     """The split that generated images are compared with."""
     num_reference: int | None = None
-    """Images of that split, chosen once and for all; None for all of them."""
+    """Images of that split, the same at each evaluation; None for all of them."""
     num_reconstructions: int | None = None
     """Held-out images to reconstruct; None for all of them, 0 for none."""
     sampler: Sampler = "prior"
@@ -67,11 +67,11 @@ class RealImages:
 
     reference: Tensor
     held_out: Tensor | None
-    """What is reconstructed; None where nothing is."""
+    """The images to reconstruct; None for none."""
     training: Tensor | None
-    """What the mixture is fitted to; None where none is."""
+    """The images whose latents the mixture is fitted to; None without a mixture."""
     held_out_name: Literal["all", "validation", "test"] = "test"
-    """What `held_out` is of: "all" where nothing was held out, and it is training images."""
+    """The split of `held_out`; "all" where none were held out and it has training images."""
 
 
 def load_images(
@@ -81,11 +81,11 @@ def load_images(
     has_encoder: bool,
     progress: bool = False,
 ) -> RealImages:
-    """The images that `protocol` asks for; `UserError` where the data set does not have as many.
+    """The images of `protocol`; `UserError` where the data set does not have as many.
 
-    What is reconstructed is of the test split, or with `reference` "validation" of that one.
-    mnist5k's held-out tenth is its test split, a folder's the images that were set aside; where
-    none were, training images are reconstructed.
+    Images of the test split are reconstructed, or of the validation split with `reference`
+    "validation". The test split of mnist5k is its held-out tenth; that of a folder is the images
+    that were set aside. Where none were, training images are reconstructed.
     """
     images = DataSet(data, progress=progress)
     if protocol.reference == "validation" and not images.set_aside:
@@ -144,6 +144,6 @@ def choose_rows(total: int, count: int | None, option: str, what: str) -> Tensor
             f"{asked} more than {what} has, which is {total}: "
             + (f"ask for {total} or fewer." if count else "bring more images.")
         )
-    # Data sets come sorted, so that the first images would be of a few classes only.
+    # Data sets come sorted: the first images are of a few classes only.
     order = torch.randperm(total, generator=generator(0, Purpose.PREVIEW))
     return order[:count].sort().values

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: its numbers, and everything that they depend on."""
+"""The record of an evaluation: its numbers, and everything that they depend on."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ Weights = Literal["ema", "raw"]
 def evaluate_checkpoint(
     path: Path, weights: Weights, model: VAEGAN, images: RealImages, evaluator: Evaluator
 ) -> dict[str, Any]:
-    """The whole record of a checkpoint: what was measured, on what, by what.
+    """The record of a checkpoint: its numbers, the data, the protocol and the extractor.
 
     `model` is `vaegan.load(path, weights=weights)`; empty on all but the main process.
     """
@@ -72,7 +72,7 @@ def evaluate_checkpoint(
 
 
 def hardware(device: torch.device) -> str:
-    """The GPU, or the processor and how much of it is used."""
+    """The GPU, or the processor and its threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -1,4 +1,4 @@
-"""An evaluation's record to read: a table on the terminal, JSON in a file."""
+"""The forms of an evaluation's record: a table on the terminal, JSON in a file."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from vaegan.metrics.record import FORMAT
 WIDTH = 34
 MOST_BYTES = 2**24  # of a record
 
-# What the images to reconstruct are called, by their split.
+# The name of the images to reconstruct, by their split.
 SPLITS = {
     "test": "held-out images",
     "validation": "validation images",
@@ -22,7 +22,7 @@ SPLITS = {
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record of `evaluate_checkpoint`, every number with what it was measured on."""
+    """The record of `evaluate_checkpoint`, each number with the images that it was measured on."""
     return "\n".join(_lines(record))
 
 
@@ -65,9 +65,9 @@ def _row(name: str, value: float, spread: float | None = None) -> str:
 
 
 def check_writable(path: Path, format_name: str = FORMAT) -> None:
-    """`UserError` where writing `path` would lose something, or is not possible.
+    """`UserError` where `path` cannot be written, or holds another file.
 
-    What is there already may be an earlier record of the same `format`.
+    An earlier record of the same `format` may be replaced.
     """
     if not path.parent.is_dir():
         raise UserError(f"--json {path} is in no folder that exists: make {path.parent} first.")
@@ -88,5 +88,5 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     try:
         write_text(path, json.dumps(record, indent=2) + "\n")
     except OSError as error:
-        print(json.dumps(record))  # an hour's work is not lost for a full disk
+        print(json.dumps(record))  # a full disk must not lose an hour's work
         raise UserError(f"--json {path} cannot be written ({error.strerror}).") from None

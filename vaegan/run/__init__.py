@@ -1,4 +1,4 @@
-"""Steps over time: the parts of a run, the loop over its steps, and how it stops and goes on.
+"""Steps over time: the parts of a run, the loop over its steps, stopping and resuming.
 
 setting up          train.py: global_batch.py, length.py, training_data.py, summary.py
 the loop            trainer.py, evaluating.py (evaluation_cost.py), profiling.py
@@ -7,5 +7,5 @@ warnings            collapse.py, skipped_steps.py
 pictures            previews.py, pictures.py, curves.py
 files               run_folder.py, saving.py (rank_state.py)
 stopping            interruption.py, failures.py
-going on            resuming.py
+resuming            resuming.py
 """

@@ -1,4 +1,4 @@
-"""A posterior that has collapsed is reported while the run goes on."""
+"""A warning during the run where the posterior has collapsed."""
 
 import math
 
@@ -9,8 +9,8 @@ class CollapseWatch:
     """Reports once that the posterior holds too little of an image.
 
     The mean KL divergence to the prior bounds the mutual information of image and latents from
-    above (Hoffman and Johnson 2016, "ELBO surgery"). Below ln N nats, the latents cannot tell N
-    training images apart, and reconstructions are of what many of them have in common.
+    above (Hoffman and Johnson 2016, "ELBO surgery"). Below ln N nats, the latents cannot separate N
+    training images, and reconstructions show what many images have in common.
     """
 
     def __init__(self, images: int, beta: float, *, global_batch: int) -> None:

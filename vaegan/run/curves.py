@@ -1,4 +1,4 @@
-"""What is drawn of `metrics.jsonl`: read as it grows, and thinned out where it is long."""
+"""The curves of `metrics.jsonl`: read as the file grows, and thinned out where they are long."""
 
 import json
 from array import array
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# More points than that cannot be told apart in a panel of some hundred pixels.
+# A panel is some hundred pixels wide and cannot show more points.
 MOST_POINTS = 2000  # of one curve
 
 

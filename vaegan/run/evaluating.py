@@ -1,8 +1,8 @@
-"""Evaluation while training: how good the samples are every so often, and when they were best.
+"""Periodic evaluation of the samples during training, and the record of the best step.
 
-The numbers are those that `evaluation/fid.py` gives for the checkpoint of the same step, with the
-options that the run logs at its start. Nothing that training depends on is touched: what is
-measured is a copy, and all random numbers are drawn from generators of their own.
+The numbers equal those of `evaluation/fid.py` for the checkpoint of the same step, with the
+options that the run logs at its start. Training is not affected: a copy is measured, and random
+numbers are drawn from separate generators.
 """
 
 import copy
@@ -36,22 +36,24 @@ logger = logging.getLogger(__name__)
 class PeriodicEvaluation:
     """Fréchet and kernel distance of averaged weights' samples to held-out images.
 
-    Of a folder without held-out images it is the training images that they are compared with.
+    For a folder without held-out images, the reference is the training images.
 
-    All processes make one and call its methods at the same steps: they share the work, and the
-    main process alone gets the numbers. Raises `UserError` where the extractor cannot be had.
+    All processes create one and call its methods at the same steps. They share the work; only the
+    main process gets the numbers. Raises `UserError` where the extractor is not available.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         asked = config.evaluation
         self.config, self.accelerator = config, accelerator
-        with local_main_first(accelerator):  # which downloads for the others
+        with local_main_first(accelerator):  # the main process downloads first
             self.extractor = load_extractor(asked.eval_extractor, None, accelerator.device)
         self.best, self.is_best = math.inf, False
-        self.record: dict[str, Any] = {}  # the last evaluation, with all that it depends on
+        self.record: dict[
+            str, Any
+        ] = {}  # of the last evaluation, with everything that it depends on
 
     def choose_images(self, data: DataSet) -> None:
-        """Load what samples are compared with: held out but for a folder without such images.
+        """Load the reference: held-out images, or training images of a folder without any.
 
         Raises `UserError` where there are too few images.
         """
@@ -83,7 +85,7 @@ class PeriodicEvaluation:
         self.images = RealImages(reference, held_out=None, training=None)
 
     def start(self, decoder: nn.Module, best_file: Path, step: int) -> None:
-        """Compute what all evaluations share, and find out how good `best_file` is.
+        """Compute what all evaluations share, and read the distance of `best_file`.
 
         `decoder` is the model's, with any weights; `step` is where the run begins.
         """
@@ -106,7 +108,7 @@ class PeriodicEvaluation:
         )
 
     def __call__(self, decoder: nn.Module, step: int) -> dict[str, float]:
-        """What to log of `decoder`, which is left as it is; empty but on the main process."""
+        """The numbers to log of `decoder`, which does not change; empty but on the main process."""
         begin = time.perf_counter()
         self.record = self._measure(copy.deepcopy(decoder))
         if not self.record:
@@ -132,12 +134,12 @@ class PeriodicEvaluation:
         }
 
     def summary(self, best_file: Path) -> str:
-        """What the run ends with: the time that evaluations took, and where the best is."""
+        """The sentence at the end of a run: the time that evaluations took, and the best file."""
         where = f"; the best step's weights are in {best_file}" if math.isfinite(self.best) else ""
         return f"Evaluations took {self.cost.share():.1%} of the time{where}."
 
     def _measure(self, decoder: nn.Module) -> dict[str, Any]:
-        """All numbers of the samples of `decoder`, a copy, as the main process has it."""
+        """All numbers of the samples of a copy of the main process's `decoder`."""
         # Batch norm's running statistics differ between processes: the checkpoint has main's.
         if self.accelerator.num_processes > 1:
             for value in decoder.state_dict().values():
@@ -163,8 +165,8 @@ class PeriodicEvaluation:
     def _judge_best(self, decoder: nn.Module, best_file: Path) -> float:
         """The distance of the best checkpoint so far, infinite where there is none.
 
-        It stands in the file itself, so that weights and number cannot be of two steps. Where it
-        was measured otherwise (the options may change on resume) it is measured again.
+        The file itself holds the distance, so that weights and number are of one step. A distance
+        that was measured with other options (they may change on resume) is measured again.
         """
         best, is_unknown = math.inf, torch.zeros(1)
         if self.accelerator.is_main_process and best_file.exists():

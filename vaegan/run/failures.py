@@ -1,4 +1,4 @@
-"""Failures of the machine, raised as one sentence that names the cause and what to do."""
+"""Failures of devices and other processes, turned into one sentence for the user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +23,10 @@ _PHRASES = (
 
 @contextmanager
 def failures_explained(accelerator: Accelerator) -> Iterator[None]:
-    """Raise `UserError` for memory that runs out on a GPU, and for other processes that are gone.
+    """Raise `UserError` for a GPU without free memory, and for other processes that have ended.
 
-    Processes that train together end together: one that is left waits for the others' gradients,
-    finds their connections closed, and raises this.
+    Processes that train together end together: a remaining process waits for the gradients of the
+    others, and its connections to them are closed.
     """
     try:
         yield
@@ -43,6 +43,6 @@ def failures_explained(accelerator: Accelerator) -> Iterator[None]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"Process {accelerator.process_index} of {accelerator.num_processes} has lost another "
-            f"one, which has ended and says why itself ({reason}): start all again with --resume "
-            "to go on from the last checkpoint."
+            f"one, whose own message has the reason ({reason}): start all again with --resume "
+            "to continue from the last checkpoint."
         ) from None

@@ -1,4 +1,4 @@
-"""How many images a step has over all processes, and which of them are this process's."""
+"""The number of images of a step over all processes, and this process's part of them."""
 
 from typing import Any
 
@@ -14,8 +14,9 @@ def choose_partition(
 ) -> Partition:
     """This process's part of the global batch.
 
-    A resumed run keeps its global batch, on however many processes. Raises `UserError` where
-    another one is asked for, or where there are fewer images than processes.
+    A resumed run keeps its global batch on any number of processes. Raises `UserError` where the
+    options give another one, where there are fewer images than processes, or where batch norm
+    would get one image at a time.
     """
     training, world = config.training, accelerator.num_processes
     asked = training.global_batch_size or training.batch_size * world

@@ -1,10 +1,10 @@
-"""Signals that end a run early: the step is finished, the run saved, and the process left.
+"""Signals that end a run early: the step is finished, the run is saved, the processes end.
 
-The processes of one run may get the signal at different moments, or only one of them may get it.
-All have to stop after the same step, or those that go on would wait for the others' gradients for
-ever. The first process that gets a signal writes the step to stop after into the store that the
-processes met at, and all read it after every fourth step. That sends no tensor and does not wait
-for the device. A run ends at most 7 steps after the one in which a process got the signal.
+A signal may reach the processes of a run at different moments, or only one of them. All have to
+stop after the same step: a process that continued would wait for the others' gradients for ever.
+The first process to get a signal writes the step to stop after into the store of the process group,
+and all read the store after every fourth step. This sends no tensor and does not wait for the
+device. A run ends at most 7 steps after the step in which the signal came.
 """
 
 import os
@@ -51,8 +51,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         self.before = {}
-        # Python handles signals in its main thread alone: a program that trains in another thread
-        # has to handle them itself.
+        # Python delivers signals to the main thread only.
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._on_signal) for number in STOPPING}
         return self
@@ -62,7 +61,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def after_step(self, step: int) -> signal.Signals | None:
-        """The signal to stop for after `step`, the same on all processes; None to go on."""
+        """The signal to stop for after `step`, the same on all processes; None to continue."""
         if self.store is None:
             return self.received
         self._wait_for_the_device()
@@ -96,6 +95,6 @@ class Interruption:
 def last_step(step: int) -> int:
     """The step that all processes stop after, where one got a signal by the end of `step`.
 
-    No process has finished it yet, and all of them read the store at its end.
+    No process has finished that step yet, and all of them read the store at its end.
     """
     return -(-(step + MARGIN) // CHECK_EVERY) * CHECK_EVERY

@@ -1,4 +1,4 @@
-"""How long a run is: the steps that it has, and those that this process trains."""
+"""The length of a run: its number of steps, and the steps that this process trains."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class RunLength:
     """Images of a step over all processes."""
     start: int = 0
     seconds: float = 0.0
-    """Of training up to `start`, in earlier processes."""
+    """Seconds of training up to `start`, in earlier processes."""
 
     @property
     def is_known(self) -> bool:
@@ -25,9 +25,9 @@ class RunLength:
 
 
 def total_steps(config: Config, images: int, global_batch: int) -> int:
-    """The number of steps of the run: `max_steps`, or what `epochs` of `images` come to.
+    """The number of steps of the run: `max_steps`, or those of `epochs` of `images`.
 
-    With `max_seconds` it is not known before the end, and this is more than it can be.
+    With `max_seconds` the number is not known before the end; this is an upper bound.
     """
     if config.training.max_seconds is not None:
         return MOST_STEPS

@@ -1,4 +1,4 @@
-"""What a run measures of itself: means of its metrics, images per second, peak memory."""
+"""Measurements of a run: means of its metrics, images per second, peak memory."""
 
 import math
 import resource
@@ -18,19 +18,19 @@ LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of thos
 
 
 class Reading(NamedTuple):
-    """What a meter has gathered: means over the applied steps, and facts about the skipped ones."""
+    """The values of a meter: means over the sound steps, and counts of the skipped ones."""
 
     means: dict[str, float]
     skipped: int
-    """Steps since the last reading that changed nothing, for their gradients were not finite."""
+    """Steps since the last reading that changed nothing: their gradients were not finite."""
     streak: int
-    """How many of them came last, one after the other, earlier readings' included."""
+    """Length of the streak of such steps at the end, over earlier readings too."""
     first_broken: str | None
     """The first loss that was not finite in the last streak; None where only gradients were."""
 
 
 class Meter:
-    """Running sums of the metrics, on the device until they are asked for."""
+    """Running sums of the metrics, on the device until `fetch`."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -52,7 +52,7 @@ class Meter:
         self.finite = torch.where(self.counts[2] == 1, values.isfinite().float(), self.finite)
 
     def fetch(self, mean_over_ranks: Callable[[Tensor], Tensor]) -> Reading:
-        """What came since the last fetch, over steps and processes; waits for the device."""
+        """The means since the last fetch, over steps and processes; waits for the device."""
         assert self.sums is not None
         everything = mean_over_ranks(torch.cat([self.sums, self.counts, self.finite]))
         sums, counts, finite = everything.split([len(self.names), 3, len(self.names)])
@@ -80,7 +80,7 @@ class Meter:
         return {"sums": self.sums, "counts": self.counts, "finite": self.finite}
 
     def load_state(self, names: Sequence[str], state: Mapping[str, Tensor]) -> None:
-        """Go on from `state()`'s value, for the metrics `names`."""
+        """Restore `state()`'s value, for the metrics `names`."""
         self.names = list(names)
         self.sums, self.counts, self.finite = (state[n] for n in ("sums", "counts", "finite"))
 
@@ -93,8 +93,8 @@ class Clock:
     """The time of training, without the pauses for pictures and checkpoints.
 
     It starts at `step`, after `seconds` of training in earlier processes. `drain` waits until the
-    device has computed all steps that are queued on it. A pause begins with that: the rest of the
-    steps would count as pause otherwise.
+    device has computed all queued steps. A pause begins with `drain`: the queued steps would count
+    as pause otherwise.
     """
 
     def __init__(
@@ -127,12 +127,12 @@ class Clock:
         self.pause_began = math.inf
 
     def seconds(self) -> float:
-        """Of training so far, those of earlier processes included; a pause may be under way."""
+        """Seconds of training so far, with those of earlier processes; also during a pause."""
         return self.before + min(time.perf_counter(), self.pause_began) - self.since - self.pause
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """The most memory this process has held so far: on the GPU, or in all on the CPU, in MiB."""
+    """Peak memory of this process in MiB: the GPU allocator's, or resident memory on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux

@@ -16,7 +16,7 @@ MOST_BYTES = 2**32
 
 
 class MetricsFile:
-    """Appends lines, whole or not at all. A line that finds no room waits for the next one."""
+    """Appends whole lines. A line that does not fit on the disk is written with the next one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,7 +30,7 @@ class MetricsFile:
         except OSError as error:
             if not self.warned:
                 logger.warning(
-                    f"{self.path} could not be written ({error.strerror}); training goes on, and "
+                    f"{self.path} could not be written ({error.strerror}); training continues, and "
                     "its lines are written once there is room."
                 )
             self.warned = True
@@ -52,7 +52,7 @@ class MetricsFile:
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be brought back to step {step} ({error.strerror}): make room "
-                "or mend the folder, and resume again."
+                "or repair the folder, and resume again."
             ) from None
 
     def _write(self, data: bytes) -> None:
@@ -63,7 +63,7 @@ class MetricsFile:
                 while written < len(data):
                     written += file.write(data[written:])
             except OSError:
-                os.ftruncate(file.fileno(), before)  # half a line would spoil the next one
+                os.ftruncate(file.fileno(), before)  # an incomplete line would damage the next one
                 raise
 
 

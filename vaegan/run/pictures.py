@@ -1,4 +1,4 @@
-"""What a run draws: grids of images, curves of the losses, an animation of the training."""
+"""The pictures of a run: grids of images, curves of the losses, an animation of the training."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GRID_COLUMNS = 8
 # An animation beyond this many frames is thinned out evenly.
 MOST_FRAMES = 60
-SMALLEST_SIDE = 512  # pixels; grids of small images are enlarged by a whole factor to be seen
+SMALLEST_SIDE = 512  # pixels; grids of small images are enlarged by a whole factor
 
 
 def sample_grid(images: Tensor, columns: int = GRID_COLUMNS) -> Tensor:
@@ -108,7 +108,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], kind: str = "held
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], kind: str = "held-out") -> "Figure | None":
-    """One panel for each entry of `PANELS` that `rows` of metrics have values of; None for none.
+    """One panel for each entry of `PANELS` with values in `rows` of metrics; None without any.
 
     `kind` is of the images that samples were compared with, "held-out" or "training".
     """

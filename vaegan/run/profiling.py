@@ -1,4 +1,4 @@
-"""`--profile`: a torch profiler trace of a few early steps, and a table of where the time went."""
+"""`--profile`: a torch profiler trace of a few early steps, and a table of times by operator."""
 
 import logging
 from collections import defaultdict
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 # The first steps find the fastest convolutions, make the optimiser's state or compile.
 SKIPPED_STEPS, RECORDED_STEPS = 5, 3
 
-# What an operator is about, by the first of these words that its name contains.
+# The kind of an operator, by the first of these words that its name contains.
 KINDS = {
     "convolution_backward": "convolution, backward",
     "convolution": "convolution, forward",
@@ -71,7 +71,7 @@ class StepProfiler:
 
 
 def kind_of(operator: str) -> str:
-    """What an operator of the trace is about."""
+    """The kind of an operator of the trace."""
     return next((kind for word, kind in KINDS.items() if word in operator), "other")
 
 

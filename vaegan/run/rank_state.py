@@ -32,7 +32,7 @@ def gather_rank_state(learner: Learner, meter: Meter, accelerator: Accelerator) 
 def load_rank_state(
     state: dict[str, Any], learner: Learner, meter: Meter, accelerator: Accelerator
 ) -> None:
-    """Load `gather_rank_state`'s value; another number of processes gets the mean over the old."""
+    """Load `gather_rank_state`'s value; another number of processes loads the mean over the old."""
     rank, world = accelerator.process_index, accelerator.num_processes
 
     def of_this_rank(everyone: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from vaegan.run.summary import precision_of
 
 logger = logging.getLogger(__name__)
 
-# Share of the first learning rate below which a longer run changes next to nothing.
+# Share of the first learning rate below which more steps hardly change the weights.
 WORTH_TRAINING_AT = 0.01
 
 # What changes how sums are rounded; accumulation also what batch norm sees at a time.
@@ -24,9 +24,9 @@ _EXACTNESS = ("device", "threads", "torch", *_ROUNDING)
 
 
 def newest_checkpoint(folder: RunFolder, accelerator: Accelerator) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, the same one on every process; None for none.
+    """The newest intact checkpoint, the same on every process; None where there is none.
 
-    Raises `UserError` where there are only damaged ones, or where they are gone.
+    Raises `UserError` where all are damaged or missing.
     """
 
     def read() -> dict[str, Any] | None:
@@ -58,7 +58,7 @@ def continued(
     """
     start, seconds = int(checkpoint["step"]), checkpoint.get("seconds", 0.0)
     stop, limit = length.stop, config.training.max_seconds
-    # Where a signal came after the seconds were over, the step that ends the run is to come.
+    # The clock is read at log steps only: after a signal between two, the run ends at the next.
     if limit is not None and start % config.output.log_every == 0 and seconds >= limit:
         stop = start
     ended = start == stop and from_main(accelerator, lambda: folder.inference_step() == start)
@@ -94,7 +94,7 @@ def _refuse_without_learning_rate(
 
 
 def made_by(config: Config, accelerator: Accelerator, images: int) -> dict[str, Any]:
-    """What a checkpoint's numbers depend on, beside the settings that may not change."""
+    """Facts that a checkpoint's numbers depend on, beside the settings that may not change."""
     cpu = accelerator.device.type == "cpu"
     values = config.flat()
     return {
@@ -139,7 +139,7 @@ def no_longer_exact(was: dict[str, Any], now: dict[str, Any], *, batch_norm: boo
 def log_resumption(
     checkpoint: dict[str, Any] | None, now: dict[str, Any], config: Config, folder: RunFolder
 ) -> None:
-    """Log where the run goes on; warn where it is not exact. `now` is `made_by` of this process."""
+    """Log the step of resumption; warn where it is not exact. `now` is this process's `made_by`."""
     where = "the beginning: it had no checkpoint"
     if checkpoint is not None:
         where = f"step {checkpoint['step']:,}"

@@ -1,4 +1,4 @@
-"""The folder of one run: what is in it, and that nothing in it is ever lost.
+"""The folder of one run. Files that exist are never overwritten by another run.
 
 config.json             every setting; a run can be rebuilt from it
 metrics.jsonl           a line of numbers every `log_every` steps, and one for each evaluation
@@ -6,9 +6,9 @@ samples/*.png           the same noise, over time
 reconstructions/*.png   the same images, originals on the left, over time
 curves.png              losses and probabilities over steps
 progress.gif            the samples over the run
-checkpoints/*.pt        what --resume goes on from, and manifest.json with their digests
-ckpt.pt                 the one file for inference
-best.pt                 the same of the step whose samples were best, with `--eval-every`
+checkpoints/*.pt        states for --resume, and manifest.json with their digests
+ckpt.pt                 weights for inference
+best.pt                 the same of the step with the best samples, with `--eval-every`
 """
 
 import json
@@ -44,13 +44,13 @@ class RunFolder:
         self.compared_with = "held-out"
 
     def refuse_unless_free(self) -> None:
-        """`UserError` where the folder holds anything, be it a run or something else."""
+        """`UserError` where the folder holds a run or any other file."""
         if self.config_file.exists():
             raise UserError(
-                f"--output-dir {self.root} already holds a run: add --resume to go on with it, or "
+                f"--output-dir {self.root} already holds a run: add --resume to continue it, or "
                 "choose another folder."
             )
-        # A run that was killed while it wrote its config has left nothing but that.
+        # A run that was killed while it wrote its config leaves only temporary files.
         if self.root.exists() and not (
             self.root.is_dir() and all(map(is_temporary, self.root.iterdir()))
         ):
@@ -64,7 +64,7 @@ class RunFolder:
             self.compared_with = "training"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            # First of all, so that whatever else is found in the folder is known to be a run's.
+            # The config comes first: it marks the folder as a run's.
             write_text(
                 self.config_file,
                 json.dumps({**config.to_dict(), "environment": environment}, indent=2) + "\n",

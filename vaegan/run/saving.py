@@ -1,6 +1,6 @@
-"""What a run saves, and when: files to resume from, and files for inference.
+"""The files that a run saves: checkpoints to resume from, and weights for inference.
 
-They are written by a thread while training goes on.
+A thread writes them while training continues.
 """
 
 import logging
@@ -28,8 +28,8 @@ RESUMABLE_FILE, INFERENCE_FILE = "The resumable checkpoint", "ckpt.pt"
 class BackgroundWriter:
     """Writes files in order in a thread of its own, so that training does not wait for the disk.
 
-    Of each kind of file one warning is given when it cannot be written, until it can be again;
-    training goes on; `failed` holds the last error of each kind whose newest file is missing.
+    If a file cannot be written, training continues. One warning is logged for each kind of file,
+    until a write succeeds. `failed` holds the last error of each kind whose newest file is missing.
     """
 
     def __init__(self) -> None:
@@ -52,17 +52,17 @@ class BackgroundWriter:
             function(*arguments)
         except Exception as error:
             if what not in self.failed:
-                logger.warning(f"{what} could not be written ({error}); training goes on.")
+                logger.warning(f"{what} could not be written ({error}); training continues.")
             self.failed[what] = error
         else:
             self.failed.pop(what, None)
 
 
 class SaveSchedule:
-    """At which steps to save, the same on every process.
+    """The steps to save at, the same on every process.
 
-    With minutes, the main process's clock decides every `log_every` steps, where processes meet in
-    any case.
+    With minutes, the main process's clock decides every `log_every` steps, where the processes
+    synchronise in any case.
     """
 
     def __init__(self, output: OutputConfig, accelerator: Accelerator) -> None:
@@ -85,7 +85,7 @@ class SaveSchedule:
 
 
 class Saver:
-    """Saves the state of a run. Every process has one; the main process alone writes.
+    """Saves the state of a run. Every process has one; only the main process writes.
 
     `seconds` of its methods are those of training up to the step.
     """
@@ -107,12 +107,12 @@ class Saver:
         self.last_save: Future[None] | None = None
 
     def save(self, step: int, seconds: float, *, is_end: bool) -> bool:
-        """Copy the state, then write it while training goes on; all processes call it.
+        """Copy the state, then write it while training continues; all processes call it.
 
-        Returns False, with nothing saved, where the last step changed nothing, unless the run ends
-        here: a run that stays broken would replace its good checkpoints. The state itself is that
-        of the last step that was not skipped, and with fp16 a single skipped step is normal, since
-        the loss scale grows until it overflows.
+        Returns False, with nothing saved, where the last step was skipped, unless the run ends
+        here: a run that stays broken would replace its good checkpoints. The state is that of the
+        last step that was not skipped. With fp16 a single skipped step is normal, since the loss
+        scale grows until it overflows.
         """
         if not is_end and self.meter.in_trouble():
             return False
@@ -120,7 +120,7 @@ class Saver:
         if not self.accelerator.is_main_process:
             return True
         if self.last_save is not None:
-            wait([self.last_save])  # one copy at a time, however slow the disk
+            wait([self.last_save])  # at most one copy waits, also for a slow disk
         resumable = {
             "config": self.config.to_dict(),
             "step": step,
@@ -138,13 +138,13 @@ class Saver:
         return True
 
     def complete(self, step: int, seconds: float) -> None:
-        """Write what follows the resumable checkpoint of `step`, which an earlier process wrote."""
+        """Write the files that follow the checkpoint of `step`, which an earlier process wrote."""
         if self.accelerator.is_main_process:
             self.writer.submit(self.folder.store.drop_old, step, self.config.output.keep_last)
             self._save_for_inference(step, seconds, on_host(self.learner.inference_state()))
 
     def save_best(self, step: int, seconds: float, evaluation: dict[str, Any]) -> None:
-        """Write `best.pt` with the record of the evaluation by which it is the best."""
+        """Write `best.pt` with the record of its evaluation."""
         weights = on_host(self.learner.inference_state())
         best = {**self._for_inference(step, seconds, weights), "evaluation": evaluation}
         self.writer.submit(write_file, self.folder.best_file, INFERENCE_FORMAT, best)
@@ -161,11 +161,11 @@ class Saver:
                 kept = f"{there[-1]} is kept" if there else "there is no resumable checkpoint"
                 raise UserError(
                     f"{what} of the last step could not be written ({error}), but {kept}: make "
-                    "room or mend the folder, and go on with --resume."
+                    "room or repair the folder, and continue with --resume."
                 )
 
     def _save_for_inference(self, step: int, seconds: float, weights: dict[str, Any]) -> None:
-        """`ckpt.pt` last of all: where it is of the last step, nothing else is missing."""
+        """Write `ckpt.pt` last: if it is of the last step, no other file is missing."""
         self.writer.submit(self.folder.draw)
         content = self._for_inference(step, seconds, weights)
         path = self.folder.inference_file

@@ -8,12 +8,12 @@ from vaegan.run.measures import Reading
 
 logger = logging.getLogger(__name__)
 
-# With fp16 one skipped step is normal, and what comes after more is not known to be good.
+# With fp16 one skipped step is normal; after more, the weights may be bad.
 MOST_AT_THE_END = 2
 
 
 def warn_of_skipped(reading: Reading, step: int) -> None:
-    """Warn of the steps up to `step` that `reading` has as skipped."""
+    """Warn of the skipped steps of `reading`, up to `step`."""
     if reading.skipped:
         logger.warning(
             f"{reading.skipped} of the last steps up to {step:,} had gradients that were not "
@@ -29,7 +29,7 @@ def refuse_broken(
         return
     raise UserError(
         f"The last {reading.streak} steps up to {step:,} had gradients that were not finite"
-        f"{_first_broken(reading)}, and changed nothing: go on from the last checkpoint in "
+        f"{_first_broken(reading)}, and changed nothing: continue from the last checkpoint in "
         f"{checkpoints} with --precision fp32, or begin anew with a lower --lr or "
         "with --clip-grad-norm."
     )

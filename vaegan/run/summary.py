@@ -1,4 +1,4 @@
-"""What a run prints and records of itself at its start."""
+"""The summary that a run prints and records at its start."""
 
 import logging
 import sys
@@ -34,7 +34,7 @@ class RunSummary:
     loader: Loader
 
     def environment(self) -> dict[str, Any]:
-        """What a rebuilt run also needs to know; not settings, and not compared on resume."""
+        """Versions and devices of the run; not settings, and not compared on resume."""
         device, length = self.accelerator.device, self.length
         cuda = device.type == "cuda"
         return {
@@ -90,5 +90,5 @@ class RunSummary:
 
 
 def precision_of(accelerator: Accelerator) -> str:
-    """fp32, bf16 or fp16: what `--precision auto` came to."""
+    """fp32, bf16 or fp16: the precision that `--precision auto` has chosen."""
     return str(accelerator.mixed_precision).replace("no", "fp32")

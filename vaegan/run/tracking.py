@@ -1,4 +1,4 @@
-"""Dashboards. A tracker never stands in the way: no prompt, no wait, no crash of the training."""
+"""Dashboards. A tracker never prompts, blocks or stops the training."""
 
 import logging
 import netrc
@@ -21,8 +21,8 @@ from vaegan.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 3.0  # how long a tracker's server may take to answer before we go on offline
-FINISH_SECONDS = 60.0  # how long the last upload may take before it is left for `wandb sync`
+CONNECT_SECONDS = 3.0  # for a tracker's server to answer; after it, the run is recorded offline
+FINISH_SECONDS = 60.0  # for the last upload; after it, `wandb sync` has to finish it
 
 
 class Tracker(Protocol):
@@ -46,9 +46,9 @@ def check_tracker(name: str) -> None:
 
 
 def build_tracker(config: Config, folder: Path, resumed_at: int | None = None) -> Tracker:
-    """The tracker of `config.output.tracker`; one that cannot start is left out with a warning.
+    """The tracker of `config.output.tracker`; where it cannot start, a warning and none.
 
-    A run that goes on at the step `resumed_at` goes on in its dashboard too.
+    A run that resumes at the step `resumed_at` continues in its dashboard too.
     """
     kinds: dict[str, Callable[[Config, Path, int | None], Tracker]] = {
         "wandb": WandbTracker,
@@ -58,7 +58,7 @@ def build_tracker(config: Config, folder: Path, resumed_at: int | None = None) -
         return NoTracker()
     try:
         return Guarded(kinds[config.output.tracker](config, folder, resumed_at))
-    except Exception as error:  # whatever is wrong with a dashboard, training goes on
+    except Exception as error:  # no fault of a dashboard may stop training
         logger.warning(
             f"{config.output.tracker} could not start and is left out ({_brief(error)})."
         )
@@ -66,7 +66,7 @@ def build_tracker(config: Config, folder: Path, resumed_at: int | None = None) -
 
 
 class NoTracker:
-    """Takes everything and shows nothing; `metrics.jsonl` has the numbers all the same."""
+    """Discards everything; `metrics.jsonl` has the numbers."""
 
     def log(self, values: Mapping[str, float], step: int, images_seen: int) -> None:
         return None
@@ -79,7 +79,7 @@ class NoTracker:
 
 
 class Guarded:
-    """Passes everything on until the tracker fails once; then warns and leaves it out."""
+    """Forwards everything until the tracker fails once; then warns and discards."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -104,9 +104,9 @@ class Guarded:
 class WandbTracker:
     """Weights & Biases: online where there is a login and a network, else recorded offline.
 
-    The user's own WANDB_MODE, WANDB_BASE_URL and other variables are respected. A resumed run
-    goes on under the same id, kept in the run folder; steps logged twice, since the last
-    checkpoint was from before, have the same numbers.
+    The user's own WANDB_MODE, WANDB_BASE_URL and other variables are respected. A resumed run keeps
+    its id, which is stored in the run folder. Steps after the last checkpoint are logged twice,
+    with the same numbers.
     """
 
     def __init__(self, config: Config, folder: Path, resumed_at: int | None = None) -> None:
@@ -123,7 +123,7 @@ class WandbTracker:
             project=config.output.project,
             name=folder.name,
             id=run_id,
-            # Offline there is nothing to resume from: equal ids are joined by `wandb sync`.
+            # Offline there is nothing to resume: `wandb sync` joins equal ids.
             resume="allow" if resumed and mode == "online" else None,
             dir=str(folder),
             config=config.to_dict(),
@@ -152,7 +152,7 @@ class WandbTracker:
         self.run.log({**pictures, "step": step, "images_seen": images_seen})
 
     def finish(self) -> None:
-        # In a thread of its own: with the network gone the last upload would wait without end.
+        # In a thread: without a network the last upload would wait without end.
         thread = threading.Thread(target=self.run.finish, daemon=True)
         thread.start()
         thread.join(FINISH_SECONDS)
@@ -163,7 +163,7 @@ class WandbTracker:
 class TensorBoardTracker:
     """TensorBoard event files in the run folder's `tensorboard/`.
 
-    Of a resumed run, what was logged beyond the step it goes on from is hidden: it comes again.
+    Of a resumed run, records beyond its first step are hidden: they are logged again.
     """
 
     def __init__(self, config: Config, folder: Path, resumed_at: int | None = None) -> None:
@@ -188,7 +188,7 @@ class TensorBoardTracker:
 
 
 def _why_offline() -> str | None:
-    """Why W&B cannot be reached, or None; asks nobody and waits a few seconds at most."""
+    """Why W&B cannot be reached, or None; without a prompt, within a few seconds."""
     url = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
     host = url.hostname or ""
     if not _has_login(host):
@@ -219,7 +219,7 @@ def _connect(url: SplitResult, proxy: SplitResult | None) -> None:
     near = url if proxy is None else proxy
     host, port = near.hostname or "", _port(near)
     if proxy is None or (url.scheme, proxy.scheme) != ("https", "http"):
-        # Of a proxy that is not asked for a tunnel, no more is known than that it is there.
+        # Without a tunnel, only the proxy itself is tested.
         socket.create_connection((host, port), CONNECT_SECONDS).close()
         return
     connection = HTTPConnection(host, port, timeout=CONNECT_SECONDS)

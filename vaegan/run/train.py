@@ -1,4 +1,4 @@
-"""Training, from a config to a full run folder: the parts are built here in their order."""
+"""Training, from a config to a run folder: builds the parts of a run in order."""
 
 import logging
 from pathlib import Path
@@ -38,17 +38,19 @@ logger = logging.getLogger(__name__)
 
 
 def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
-    """Train by `config` and fill the run folder; with `resume`, go on where it stopped.
+    """Train by `config` and fill the run folder; with `resume`, continue where it stopped.
 
-    Raises `UserError` for what the user can mend: data that are missing, a folder that cannot be
-    written, a checkpoint that does not fit, losses that are no longer finite.
+    Raises `UserError` for what the user can correct: missing data, a folder that cannot be written,
+    a checkpoint that does not fit, losses that are no longer finite.
     """
     accelerator = build_accelerator(config.compute.precision)
     check_compile(config, accelerator)
     check_sync_batchnorm(config, accelerator)
     evaluation = None
     if config.evaluation.eval_every:
-        from vaegan.run.evaluating import PeriodicEvaluation  # with all that only it needs
+        from vaegan.run.evaluating import (
+            PeriodicEvaluation,
+        )  # with the packages that only evaluations need
 
         evaluation = PeriodicEvaluation(config, accelerator)
     try:
@@ -69,7 +71,7 @@ def build_trainer(
     *,
     resume: bool,
 ) -> Trainer:
-    """All parts of the run, at the step where it begins or goes on."""
+    """All parts of the run, at the step where it begins or resumes."""
     source, device, images = data.source, accelerator.device, len(data.source)
     checkpoint = newest_checkpoint(folder, accelerator) if resume else None
     partition = choose_partition(config, accelerator, checkpoint)

@@ -1,4 +1,4 @@
-"""The loop: fetch a batch, take a step, and every so often log, draw, evaluate and save."""
+"""The loop: fetch a batch, take a step; at intervals log, draw, evaluate and save."""
 
 import logging
 import sys
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Trainer:
-    """One run on one process, of parts that `train` has built and that start at `length.start`."""
+    """One run on one process. `train` builds its parts, which start at `length.start`."""
 
     config: Config
     folder: RunFolder
@@ -53,7 +53,7 @@ class Trainer:
     clock: Clock = field(init=False)
 
     def fit(self) -> None:
-        """Train to the last step; however that ends, what is being written gets written.
+        """Train to the last step. Files in the writer's queue are written in any case.
 
         Raises `UserError` where the losses are no longer finite or the last files cannot be
         written, and `InterruptedRunError` after a signal.
@@ -107,8 +107,8 @@ class Trainer:
     def _is_last(self, step: int) -> bool:
         """Whether the run ends after `step`; to be called by all processes.
 
-        With `max_seconds` that is when the main process's clock has reached them as metrics are
-        logged, where processes meet and the host has waited for the device in any case.
+        With `max_seconds` the main process's clock decides when metrics are logged: there the
+        processes synchronise and the host has waited for the device in any case.
         """
         limit = self.config.training.max_seconds
         if limit is not None and step % self.config.output.log_every == 0:
@@ -118,7 +118,7 @@ class Trainer:
         return step == self.length.stop
 
     def _log(self, step: int, bar: "tqdm[Any]") -> None:
-        """Fetch the means since the last time; the only place where the host waits."""
+        """Fetch and record the means since the last time; only here the host waits."""
         reading = self.meter.fetch(self.learner.mean_over_ranks)
         means, rate = reading.means, self.clock.images_per_second(step)
         if self.recorder is not None:
@@ -146,7 +146,7 @@ class Trainer:
         )
 
     def _draw_and_evaluate(self, step: int, *, is_last: bool) -> None:
-        """What is due after `step`, with the clock stopped."""
+        """Draw and evaluate where due after `step`, with the clock stopped."""
         if is_last or step % self.config.output.sample_every == 0:
             with self.clock.paused():
                 self._draw(step)
@@ -199,7 +199,7 @@ class Trainer:
             unit_scale=True,
             desc="training",
             dynamic_ncols=True,
-            # A log file gets a line now and then, a terminal a bar that moves.
+            # Update often in a terminal, rarely in a log file.
             mininterval=0.2 if sys.stderr.isatty() else 15.0,
             disable=not self.accelerator.is_main_process,
         )

@@ -1,4 +1,4 @@
-"""The images of a run: what it trains on, what its previews show, and how many are held out."""
+"""The images of a run: for training and for its previews, and the number of held-out ones."""
 
 import logging
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingData(NamedTuple):
-    """What a run takes from its data set."""
+    """The images that a run takes from its data set."""
 
     source: ImageSource
-    """What is trained on."""
+    """The training images."""
     preview: Tensor | None
     """The originals of the reconstructions, uint8 [32,C,S,S]; None but on the main process."""
     held_out: int
@@ -39,7 +39,7 @@ def load_training_data(
     different images.
     """
     is_main = accelerator.is_main_process
-    with local_main_first(accelerator):  # which downloads and decodes for the others
+    with local_main_first(accelerator):  # it downloads and decodes for the others
         data = DataSet(
             config.data,
             device=accelerator.device,

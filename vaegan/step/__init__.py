@@ -1,6 +1,6 @@
-"""One step carried out: an update on its processes, with its precision, optimisers and averages.
+"""One training step: the update, the exchange between processes, the optimiser and the averages.
 
-`learner.py` is the whole of it; `compiled.py` and `graphs.py` are faster ways to the same.
-`optim.py`, `soundness.py` and `ema.py` are what follows the gradients: the optimisers' step, taken
-only where the gradients are finite, and the averages of the weights.
+`learner.py` takes the step. `compiled.py` and `graphs.py` compute the same step faster.
+`exchange.py` averages over processes. `optim.py`, `soundness.py` and `ema.py` follow the
+gradients: the optimiser steps only where they are finite, then the weights are averaged.
 """

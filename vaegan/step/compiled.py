@@ -1,9 +1,9 @@
 """`--compile inductor`: the update of all three networks as one compiled program.
 
-Compiling the networks one by one would compute weight gradients that nobody asks for, and
+Compiling the networks one by one would compute weight gradients that the update does not need, and
 `torch.compile` does not follow several backward passes through one graph. So the whole update,
-with its backward passes, is first recorded as one list of tensor operations, for one batch size;
-what reaches the compiler is exactly the arithmetic of update.py.
+with its backward passes, is first recorded as one list of tensor operations, for one batch size.
+The compiler gets exactly the arithmetic of vaegan/updates.
 """
 
 from collections.abc import Callable

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """`module`: a copy of a network whose weights follow the trained one's, averaged.
+    """`module` is a copy of a network with the running average of the trained one's weights.
 
-    Running statistics of batch norm are averaged alongside, so that they belong to the averaged
-    weights.
+    Running statistics of batch norm are averaged too, so that they belong to the averaged weights.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -18,7 +17,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module, weight: float | Tensor) -> None:
-        """Move by `weight` of the way towards `network`; a scalar on the device, or a number."""
+        """Move by the share `weight` towards `network`; a scalar on the device, or a number."""
         averaged, current = _tensors(self.module), _tensors(network)
         floating = [i for i, tensor in enumerate(averaged) if tensor.is_floating_point()]
         mine, theirs = [averaged[i] for i in floating], [current[i] for i in floating]

@@ -1,15 +1,15 @@
-"""What the processes of a run exchange within a step: the means of gradients and of a few numbers.
+"""The exchange between processes within a step: the means of gradients and of a few numbers.
 
 Gradients are averaged in one of two ways, with the same result up to rounding.
 
-    overlapped   DistributedDataParallel sends each network's gradients while the backward pass that
-                 makes them goes on, and waits for them at its end.
+    overlapped   DistributedDataParallel sends each network's gradients during the backward pass
+                 that computes them, and waits for them at its end.
     flat         `FlatExchange` sends the gradients of all networks as one tensor, after the update.
 
-The first hides communication behind arithmetic. The second is what a recorded step can contain
-(`--compile`): DistributedDataParallel works by hooks on the host, which the replay of a graph does
-not call, while NCCL's all-reduce is recorded like any other kernel. It sends one message, where
-several small ones would each cost a latency.
+The first hides communication behind arithmetic. The second can be part of a recorded step
+(`--compile`). DistributedDataParallel works by hooks on the host, which the replay of a graph does
+not call; NCCL's all-reduce is recorded like any other kernel. One message costs one latency, where
+several small ones each cost one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,8 +50,8 @@ class FlatExchange:
 def mean_over_ranks(values: Tensor) -> Tensor:
     """The mean of a small tensor over the processes, on the device; `values` stays as it is.
 
-    It goes through the same process group as the gradients: nothing of theirs is on its way when
-    it is asked for, since each network's backward pass ends by waiting for its own.
+    It uses the process group of the gradients. None of them is in flight when this is called, since
+    each network's backward pass ends by waiting for its own.
     """
     values = values.clone()
     torch.distributed.all_reduce(values)

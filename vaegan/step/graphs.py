@@ -19,14 +19,14 @@ Advance = Callable[[Batch], Metrics]
 class GraphedStep:
     """`advance(batch)`, run as it is three times, then recorded, and replayed from then on.
 
-    The first steps are real steps of the run; in them the optimiser's state is made and the
-    fastest convolutions are found. All that changes from step to step has to lie on the device:
-    images and noise are copied to where the graph reads them, learning rates are filled in there.
-    The returned metrics are overwritten by the next step.
+    The first steps are real steps of the run. They create the optimiser's state and find the
+    fastest convolutions. All that changes from step to step has to lie on the device: images and
+    noise are copied to where the graph reads them, learning rates are filled in there. The next
+    step overwrites the returned metrics.
 
-    Of several processes each records its own step, and NCCL's all-reduces in it with the rest. The
-    first steps also connect the processes, which cannot be recorded; torch's notes ask for eleven
-    of them for the sake of DistributedDataParallel, which is not in here.
+    Of several processes each records its own step, with NCCL's all-reduces. The first steps also
+    connect the processes, which cannot be recorded. torch's notes require eleven such steps for
+    DistributedDataParallel, which is not used here.
     """
 
     EAGER_STEPS = 3
@@ -35,7 +35,7 @@ class GraphedStep:
         self.advance = advance
         self.steps = 0
         self.graph: torch.cuda.CUDAGraph | None = None
-        # One for all of these steps: memory that one stream freed is not given to another.
+        # One stream for all of these steps: memory that one stream freed is not given to another.
         self.side: torch.cuda.Stream | None = None
 
     def __call__(self, batch: Batch) -> Metrics:
@@ -50,7 +50,7 @@ class GraphedStep:
         return self.metrics
 
     def close(self) -> None:
-        """Destroy the graph: NCCL waits for that before it lets a process group go."""
+        """Destroy the graph: NCCL waits for that before it destroys a process group."""
         if self.graph is not None:
             self.graph.reset()
 

@@ -1,9 +1,8 @@
 """One training step of all three networks: gradients, gate, optimiser, averages.
 
-This is the very step that the trainer runs and that the benchmarks time. Nothing in it makes the
-host wait for the device, but fp16 with RMSProp, whose overflow check is torch's. What changes
-from step to step (learning rates, the averages' weight) lies on the device, so that the step can
-be recorded and replayed.
+The trainer runs this step and the benchmarks time it. The host does not wait for the device in it,
+except for torch's overflow check under fp16 with RMSProp. What changes from step to step (learning
+rates, the averages' weight) lies on the device, so that the step can be recorded and replayed.
 """
 
 import warnings
@@ -39,7 +38,7 @@ from vaegan.updates.base import Metrics
 Step = Callable[[Batch], Metrics]
 
 SOUND = "step/sound"
-"""1 where a step's gradients are finite; 0 where they are not and it has changed nothing."""
+"""1 where a step's gradients are finite; 0 where they are not and the step changed nothing."""
 
 
 class Learner:
@@ -47,9 +46,9 @@ class Learner:
 
     The first weights follow from `config.training.seed` and are the same on every process. Raises
     `UserError` where `--compile` cannot apply. Where processes have unequal parts of the global
-    batch, `config.training.global_batch_size` has to say how large that is. `flat` has several
-    processes average their gradients by `FlatExchange` rather than by DistributedDataParallel; by
-    default that is where `--compile` records the step.
+    batch, `config.training.global_batch_size` has to be its size. With `flat`, several processes
+    average their gradients by `FlatExchange` rather than by DistributedDataParallel. The default
+    is True where `--compile` records the step.
     """
 
     def __init__(
@@ -146,7 +145,7 @@ class Learner:
             metrics |= {f"gate/{name}_steps": open_.float() for name, open_ in gate.items()}
         scaled = self.accelerator.scaler is not None
         if scaled and not gate:
-            optimizer.step()  # leaves out what overflowed, and lowers the scale for it
+            optimizer.step()  # skips the step after an overflow, and lowers the loss scale
         elif self.device.type == "cpu" and not scaled:
             step_on_host(optimizer, gate, sound)
         else:
@@ -158,12 +157,12 @@ class Learner:
         return metrics
 
     def close(self) -> None:
-        """Give back what a recorded step holds; for the end of a run, before its processes part."""
+        """Free a recorded step, at the end of a run, before its process group is destroyed."""
         if isinstance(self._advance, GraphedStep):
             self._advance.close()
 
     def _compiled(self, mode: str) -> tuple[Step, Step]:
-        """How gradients are computed, and how a step advances: what `--compile` asks for."""
+        """How `--compile` computes gradients, and how it advances a step."""
         gradients: Step = self.update
         advance: Step = self._advance_eagerly
         if mode == "inductor":
@@ -214,7 +213,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict()`'s value; `UserError` where it is another run's, or none."""
+        """Restore `state_dict()`'s value; `UserError` where it does not fit this run."""
         try:
             for name, module in self.bare.by_name().items():
                 module.load_state_dict(state["networks"][name])
@@ -228,8 +227,8 @@ class Learner:
         except Exception as error:  # what a file holds can be of any type and shape
             raise UserError(
                 "The checkpoint does not fit the networks and the optimiser of this run "
-                f"({type(error).__name__}): it is damaged or another run's, so remove it to go on "
-                "from the one before."
+                f"({type(error).__name__}): it is damaged or another run's, so remove it to "
+                "continue from the one before."
             ) from None
 
 

@@ -27,7 +27,7 @@ def build_optimizer(networks: Networks, config: OptimConfig) -> Optimizer:
         {"name": name, "params": list(module.parameters()), "lr": base_lr(name, config)}
         for name, module in networks.trained().items()
     ]
-    # Steps are then counted on the device, which a CUDA graph needs and which costs nothing.
+    # Capturable optimisers count steps on the device, as a CUDA graph needs; it costs no time.
     capturable = next(networks.decoder.parameters()).is_cuda
     if config.optimizer == "adam":
         return torch.optim.Adam(
@@ -81,8 +81,8 @@ def place_learning_rates(optimizer: Optimizer) -> None:
 def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Take over the running averages of `state`, saved on this kind of device or another.
 
-    Everything else is as the config says. `ValueError` for averages of other shapes, with which
-    torch itself would go on, wherever they can be broadcast.
+    Everything else follows the config. Raises `ValueError` for averages of other shapes, which
+    torch itself accepts wherever they can be broadcast.
     """
     own, saved = optimizer.param_groups, state["param_groups"]
     groups = [{**mine, "params": theirs["params"]} for mine, theirs in zip(own, saved, strict=True)]
@@ -130,7 +130,7 @@ def equilibrium_gate(real: Tensor, fake: Tensor, config: ObjectiveConfig) -> dic
 def step_on_host(optimizer: Optimizer, gate: Mapping[str, Tensor], sound: Tensor) -> None:
     """Step the groups whose gate is not False, and none where `sound` is False.
 
-    For optimisers on the CPU, where asking costs nothing.
+    For optimisers on the CPU, where reading a tensor does not wait.
     """
     if not sound:
         return
@@ -149,13 +149,13 @@ def step_on_host(optimizer: Optimizer, gate: Mapping[str, Tensor], sound: Tensor
 
 
 def step_on_device(optimizer: Optimizer, gate: Mapping[str, Tensor], sound: Tensor) -> None:
-    """The same without asking the device."""
+    """The same without reading a value from the device."""
     inner = _unwrapped(optimizer)
     if gate or not isinstance(inner, torch.optim.Adam):
         names = [group["name"] for group in inner.param_groups]
         gated_step(optimizer, {name: gate.get(name, sound) & sound for name in names})
     else:
-        # What torch's own loss scaling tells a fused Adam, which then leaves everything as it is.
+        # torch's own loss scaling sets this too; a fused Adam then leaves everything as it is.
         vars(inner)["found_inf"] = (~sound).float()
         optimizer.step()
         del vars(inner)["found_inf"]
@@ -165,13 +165,13 @@ def step_on_device(optimizer: Optimizer, gate: Mapping[str, Tensor], sound: Tens
 def gated_step(optimizer: Optimizer, gate: Mapping[str, Tensor]) -> None:
     """Step every group, then put back those whose gate is False, with their running averages.
 
-    The decision stays on the device: asking for it would make the host wait at every step. Each
-    group is kept and put back in one piece, so that a step of many small tensors is few kernels.
+    The decision stays on the device: reading it would make the host wait at every step. Each group
+    is copied and put back in one piece, so that a step of many small tensors is few kernels.
     """
     groups = [g for g in _unwrapped(optimizer).param_groups if g["name"] in gate]
     state = _unwrapped(optimizer).state
     before = {
-        # RMSprop off the GPU counts steps on the host, for nothing.
+        # Off the GPU, RMSprop counts steps on the host; the count has no effect.
         group["name"]: _Kept(_tensors(group, state, gate[group["name"]].device))
         for group in groups
     }
@@ -188,7 +188,7 @@ def gated_step(optimizer: Optimizer, gate: Mapping[str, Tensor]) -> None:
 
 
 class _Kept:
-    """A copy of dense tensors, one flat one for each number format, in the order of memory."""
+    """A copy of dense tensors: one flat tensor for each number format, in the order of memory."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.views: dict[torch.dtype, list[Tensor]] = {}

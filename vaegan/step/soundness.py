@@ -1,7 +1,7 @@
-"""Steps whose gradients are not finite: recognised, left out and counted without asking the device.
+"""Steps with gradients that are not finite: found, left out and counted, all on the device.
 
-Gradients are averaged over the processes, and what is not finite on one of them is so on all: every
-process leaves out the same steps.
+Gradients are averaged over the processes. A value that is not finite on one process is therefore
+not finite on all, and every process leaves out the same steps.
 """
 
 from collections.abc import Iterable
