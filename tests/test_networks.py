@@ -173,8 +173,8 @@ def test_residual_blocks_begin_as_the_identity_and_then_keep_the_scale(blocks: i
     """At first all that changes the mean square is that halving and doubling smooth the maps.
 
     Once branches start, with a last layer of unit gain, each of L blocks adds 1 / L of what it is
-    given, on average over weights: (1 + 1/L)^L in all, less than e. Single draws: at first 0.5 to 0.83
-    of the stem's, later 1.5 to 3 times that.
+    given, on average over weights: (1 + 1/L)^L in all, less than e. Measured in single draws: at
+    first 0.5 to 0.83 of what enters the stages, later 1.5 to 3 times that.
     """
     torch.manual_seed(0)
     config = recipe_config("default", image_size=32, channels=1, blocks=blocks, **RESIDUAL)

@@ -13,7 +13,7 @@ from PIL import Image
 
 import vaegan
 from tests.support.commands import Command
-from tests.support.tiny import TINY_OPTIONS
+from tests.support.tiny import TINY, TINY_OPTIONS
 from vaegan.errors import UserError
 from vaegan.run.measures import Clock
 from vaegan.run.pictures import draw_curves
@@ -73,9 +73,11 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(finished: Path) -> No
 
 
 def test_a_residual_run_is_resumed_exactly_and_loaded(tmp_path: Path) -> None:
-    from tests.support.commands import ROOT, run_command
+    from tests.support.commands import ROOT, as_options, run_command
 
-    tiny = [*TINY_OPTIONS, "--log-every", "1", "--checkpoint-every", "2", "--family", "residual"]
+    hidden = ("encoder_hidden", "discriminator_hidden")  # which the family does not have
+    settings = {name: value for name, value in TINY.items() if name not in hidden}
+    tiny = as_options(**settings, family="residual", log_every=1, checkpoint_every=2)
     script = ["python", str(ROOT / "launch/train.py")]
     succeeded(run_command([*script, *tiny, "--max-steps", "4", "--output-dir", "a"], tmp_path))
     succeeded(run_command([*script, *tiny, "--max-steps", "2", "--output-dir", "b"], tmp_path))
