@@ -28,8 +28,9 @@ MODES: dict[str, dict[str, Any]] = {
     "graph": {"compile": "graph"},
     "graph joint": {"compile": "graph", "discriminator_passes": "joint"},
     "inductor": {"compile": "inductor"},
+    "residual": {"family": "residual"},
 }
-"""The settings of each way to run the step; `--full` sweeps them."""
+"""The settings of each way to run the step, and the other family; `--full` sweeps them."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from tests.support.accelerators import forget_accelerators
+from tests.support.residual import start_branches
 from tests.support.tiny import tiny_config
 from tests.test_update import reference_gradients
 from vaegan.batch import Batch, Noise, Partition
@@ -93,12 +94,14 @@ NARROW: dict[str, Any] = {
     "decoder_widths": (16, 16, 16, 8),
     "discriminator_widths": (8, 16, 16),
 }
+RESIDUAL: dict[str, Any] = {"family": "residual"}
 FIXED: dict[str, Any] = {"gamma_mode": "fixed", "gamma": 0.3}
 # What bfloat16's 8 bits of mantissa leave of a gradient: measured 0.016 to 0.038.
 BF16_TOLERANCE = 0.06
 
 
 @pytest.mark.parametrize("recipe", ["default", "seed"])
+@pytest.mark.parametrize("family", ["paper", "residual"])
 @pytest.mark.parametrize(
     ("precision", "passes", "tolerance"),
     [
@@ -109,13 +112,19 @@ BF16_TOLERANCE = 0.06
     ],
 )
 def test_gradients_equal_the_float64_reference(
-    precision_of_its_own: None, recipe: Any, precision: Any, passes: str, tolerance: float
+    precision_of_its_own: None,
+    recipe: Any,
+    family: str,
+    precision: Any,
+    passes: str,
+    tolerance: float,
 ) -> None:
-    config = recipe_config(recipe, **NARROW, **FIXED, discriminator_passes=passes)
+    config = recipe_config(recipe, **NARROW, **FIXED, discriminator_passes=passes, family=family)
     learner = Learner(config, build_accelerator(precision, cpu=True))
     (batch,) = digits(config, 1)
     for module in learner.bare.by_name().values():
         smooth(module)
+        start_branches(module)
     learner.update(batch)  # the wrapped networks, in this precision
     errors = gradient_errors(learner.bare, config, batch)
     assert max(errors.values()) < tolerance, errors
@@ -139,15 +148,18 @@ def test_a_bf16_runs_losses_follow_those_of_fp32(precision_of_its_own: None) -> 
         assert means["bf16"][name] == pytest.approx(means["fp32"][name], rel=0.1), name
 
 
-@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize(
+    "kind", [{"discriminator_norm": "batch"}, {"discriminator_norm": "group"}, RESIDUAL]
+)
 @pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
 def test_one_joint_discriminator_pass_is_the_separate_ones(
-    float64: None, norm: str, fakes: str
+    float64: None, kind: dict[str, Any], fakes: str
 ) -> None:
     """Gradients, losses and batch norm's running statistics."""
-    config = tiny_config(discriminator_norm=norm, fakes=fakes)
+    config = tiny_config(fakes=fakes, **kind)
     torch.manual_seed(0)
     state = build_networks(config.data, config.network)
+    start_branches(state.discriminator)
     x, z = torch.rand(6, 1, 16, 16) * 2 - 1, config.network.latent_size
     noise = Noise(torch.randn(6, z), torch.randn(6, z))
     results = []

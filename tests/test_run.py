@@ -13,7 +13,7 @@ from PIL import Image
 
 import vaegan
 from tests.support.commands import Command
-from tests.support.tiny import TINY_OPTIONS
+from tests.support.tiny import TINY, TINY_OPTIONS
 from vaegan.errors import UserError
 from vaegan.run.measures import Clock
 from vaegan.run.pictures import draw_curves
@@ -70,6 +70,30 @@ def test_a_resumed_run_equals_the_straight_one_bit_for_bit(finished: Path) -> No
     for picture in ("samples/step-00000040.png", "reconstructions/step-00000040.png"):
         straight, resumed = (finished / run / picture for run in ("straight", "halves"))
         assert straight.read_bytes() == resumed.read_bytes()
+
+
+def test_a_residual_run_is_resumed_exactly_and_loaded(tmp_path: Path) -> None:
+    from tests.support.commands import ROOT, as_options, run_command
+
+    hidden = ("encoder_hidden", "discriminator_hidden")  # which the family does not have
+    settings = {name: value for name, value in TINY.items() if name not in hidden}
+    tiny = as_options(**settings, family="residual", log_every=1, checkpoint_every=2)
+    script = ["python", str(ROOT / "launch/train.py")]
+    succeeded(run_command([*script, *tiny, "--max-steps", "4", "--output-dir", "a"], tmp_path))
+    succeeded(run_command([*script, *tiny, "--max-steps", "2", "--output-dir", "b"], tmp_path))
+    again = [*script, "--output-dir", "b", "--resume", "--max-steps", "4"]
+    succeeded(run_command(again, tmp_path))
+    one, other = (
+        torch.load(tmp_path / run / "checkpoints/step-00000004.pt", weights_only=True)
+        for run in ("a", "b")
+    )
+    for key in ("networks", "ema", "optimizer", "balance", "step"):
+        assert same(one[key], other[key]), key
+    model = vaegan.load(tmp_path / "a/ckpt.pt")
+    assert model.config.network.family == "residual"
+    x = model.sample(2)
+    assert x.shape == model.reconstruct(x).shape == (2, 1, 16, 16)
+    torch.testing.assert_close(model.reconstruct(x)[:1], model.reconstruct(x[:1]))
 
 
 def test_resumed_metrics_go_on_where_they_stopped(finished: Path) -> None:

@@ -6,6 +6,7 @@ The reference is the definition itself: three whole losses, each differentiated 
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
+from tests.support.residual import start_branches
 from tests.support.tiny import tiny_config
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
@@ -75,6 +77,9 @@ def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
 def inputs(config: Config, seed: int = 1) -> tuple[Networks, Tensor, Noise]:
     torch.manual_seed(seed)
     networks = build_networks(config.data, config.network)
+    if config.network.family == "residual":
+        for module in networks.by_name().values():
+            start_branches(module)
     z = config.network.latent_size
     noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z))
     return networks, torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise
@@ -95,20 +100,22 @@ CASES = list(
         ["sum", "mean"],
         ["minimax", "non-saturating"],
         ["unit-variance", "optimal-variance"],
-        ["batch", "none"],
+        [("paper", "batch"), ("paper", "none"), ("residual", "none")],
     )
 )
 
 
-@pytest.mark.parametrize(("fakes", "reduction", "gan_loss", "likelihood", "norm"), CASES)
+@pytest.mark.parametrize(("fakes", "reduction", "gan_loss", "likelihood", "kind"), CASES)
 def test_gradients_are_those_of_each_networks_own_loss(
-    float64: None, fakes: str, reduction: str, gan_loss: str, likelihood: str, norm: str
+    float64: None, fakes: str, reduction: str, gan_loss: str, likelihood: str, kind: tuple[str, str]
 ) -> None:
+    family, norm = kind
     config = tiny_config(
         fakes=fakes,
         fake_reduction=reduction,
         gan_loss=gan_loss,
         likelihood=likelihood,
+        family=family,
         norm=norm,
         discriminator_norm=norm,
         gamma_mode="fixed",
@@ -136,22 +143,53 @@ def test_gradients_are_right_with_the_likelihood_of_pixels_beside_the_similarity
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-@pytest.mark.parametrize("point", ["convolution", "activation"])
-def test_gradients_are_right_for_every_layer_l(float64: None, layer: int, point: str) -> None:
-    config = tiny_config(
-        similarity_layer=layer, similarity_point=point, gamma_mode="fixed", gamma=0.3
-    )
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"similarity_point": "convolution"},
+        {"similarity_point": "activation"},
+        {"family": "residual", "blocks": 2},
+    ],
+)
+def test_gradients_are_right_for_every_layer_l(
+    float64: None, layer: int, where: dict[str, Any]
+) -> None:
+    config = tiny_config(similarity_layer=layer, gamma_mode="fixed", gamma=0.3, **where)
     assert_each_gradient_is_its_own_losses(config)
+
+
+@pytest.mark.parametrize("settings", [{"gamma_mode": "balanced"}, {"likelihood": "unit-variance"}])
+@pytest.mark.parametrize("kind", [("paper", "none"), ("residual", "batch")])
+def test_micro_batches_have_the_whole_batchs_gradients_without_batch_norm(
+    float64: None, kind: tuple[str, str], settings: dict[str, Any]
+) -> None:
+    """The residual family has no norms, whatever the settings of the paper's family are."""
+    family, norm = kind
+    config = tiny_config(family=family, norm=norm, discriminator_norm=norm, **settings)
+    networks, x, noise = inputs(config)
+    twin = copy.deepcopy(networks)
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    in_parts = VAEGANUpdate(twin, config.objective, accumulate=3)(Batch(x, noise))
+    for name, module in networks.by_name().items():
+        expected, found = ([p.grad for p in m.parameters()] for m in (module, twin.by_name()[name]))
+        assert relative_error(found, expected) < 1e-10, name  # type: ignore[arg-type]
+    for name, value in metrics.items():
+        torch.testing.assert_close(in_parts[name], value, rtol=1e-10, atol=1e-12, msg=name)
 
 
 @pytest.mark.parametrize("pixel_weight", [0.0, 0.7])
 @pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance"])
+@pytest.mark.parametrize("family", ["paper", "residual"])
 def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(
-    float64: None, pixel_weight: float, likelihood: str
+    float64: None, pixel_weight: float, likelihood: str, family: str
 ) -> None:
     """Of the GAN loss and of the whole reconstruction loss."""
     config = tiny_config(
-        gamma_mode="balanced", gamma=2.0, likelihood=likelihood, pixel_weight=pixel_weight
+        gamma_mode="balanced",
+        gamma=2.0,
+        likelihood=likelihood,
+        pixel_weight=pixel_weight,
+        family=family,
     )
     networks, x, noise = inputs(config)
     metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))

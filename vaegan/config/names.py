@@ -5,6 +5,7 @@ from typing import Literal
 DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "folder"]
 ModelName = Literal["vaegan", "vae", "vae-dis", "gan"]
 RecipeName = Literal["default", "larsen2016", "seed"]
+Family = Literal["paper", "residual"]
 Norm = Literal["batch", "group", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vaegan.config.checks import check, check_settings
-from vaegan.config.conditions import TRAINED_BATCH_NORM
+from vaegan.config.conditions import IN_PAPER_FAMILY, IN_RESIDUAL_FAMILY, TRAINED_BATCH_NORM
 from vaegan.config.facts import setting
-from vaegan.config.names import WITH_DISCRIMINATOR, WITH_ENCODER, Norm
+from vaegan.config.names import WITH_DISCRIMINATOR, WITH_ENCODER, Family, Norm
 
 MOST_UNITS = 2**16  # of one layer
 UNITS = f"at least 1 and at most {MOST_UNITS:,}"
@@ -17,6 +17,10 @@ WIDTHS = f"one to nine channel counts, each {UNITS}"
 class NetworkConfig:
     """The three networks. Each width is one stride-2 stage: three widths divide the size by 8."""
 
+    family: Family = setting(
+        "paper",
+        "The kind of the networks: those of Larsen et al. 2016, or residual ones without norms.",
+    )
     latent_size: int = setting(
         128,
         "Dimensions of the latents z.",
@@ -27,7 +31,7 @@ class NetworkConfig:
     )
     encoder_widths: tuple[int, ...] = setting(
         (64, 128, 256),
-        "Channels of the encoder's stride-2 convolutions, outermost first.",
+        "Channels of the encoder's stride-2 stages, outermost first.",
         items=(1, 9),
         at_least=1,
         at_most=MOST_UNITS,
@@ -45,11 +49,12 @@ class NetworkConfig:
         unit="units",
         models=WITH_ENCODER,
         ignored_elsewhere=True,
+        needs=IN_PAPER_FAMILY,
     )
     decoder_widths: tuple[int, ...] = setting(
         (256, 256, 128, 32),
         "Channels of the decoder: those of the map made from z, then those after each "
-        "stride-2 transposed convolution.",
+        "stage that doubles the side.",
         items=(1, 9),
         at_least=1,
         at_most=MOST_UNITS,
@@ -68,7 +73,7 @@ class NetworkConfig:
     )
     discriminator_widths: tuple[int, ...] = setting(
         (128, 256, 256),
-        "Channels of the discriminator's stride-2 convolutions, outermost first.",
+        "Channels of the discriminator's stride-2 stages, outermost first.",
         items=(1, 9),
         at_least=1,
         at_most=MOST_UNITS,
@@ -86,6 +91,7 @@ class NetworkConfig:
         unit="units",
         models=WITH_DISCRIMINATOR,
         ignored_elsewhere=True,
+        needs=IN_PAPER_FAMILY,
     )
     kernel: int = setting(
         5,
@@ -93,6 +99,7 @@ class NetworkConfig:
         at_least=2,
         at_most=15,
         unit="pixels",
+        needs=IN_PAPER_FAMILY,
     )
     up_kernel: int = setting(
         6,
@@ -100,6 +107,7 @@ class NetworkConfig:
         at_least=2,
         at_most=15,
         unit="pixels",
+        needs=IN_PAPER_FAMILY,
     )
     activation: Literal["relu", "leaky_relu"] = setting(
         "leaky_relu",
@@ -108,12 +116,14 @@ class NetworkConfig:
     norm: Norm = setting(
         "batch",
         "Normalisation in encoder and decoder.",
+        needs=IN_PAPER_FAMILY,
     )
     discriminator_norm: Norm = setting(
         "batch",
         "Normalisation in the discriminator.",
         models=WITH_DISCRIMINATOR,
         ignored_elsewhere=True,
+        needs=IN_PAPER_FAMILY,
     )
     batch_norm_momentum: float = setting(
         0.1,
@@ -122,17 +132,35 @@ class NetworkConfig:
         at_most=1,
         needs=TRAINED_BATCH_NORM,
     )
+    blocks: int = setting(
+        1,
+        "Residual blocks of each stage.",
+        at_least=1,
+        at_most=64,
+        unit="blocks",
+        needs=IN_RESIDUAL_FAMILY,
+    )
+    group_width: int = setting(
+        16,
+        "Channels of each group of the blocks' 3x3 convolutions, which have twice the stage's "
+        "channels: the largest divisor of these up to this number.",
+        at_least=1,
+        at_most=2 * MOST_UNITS,
+        unit="channels",
+        needs=IN_RESIDUAL_FAMILY,
+    )
     similarity_layer: int = setting(
         -1,
         "The layer l whose features Dis_l are the learned similarity: which of the "
-        "discriminator's convolutions, from 0, the first, before all stride-2 ones; or "
-        "counted from the end with -1.",
+        "discriminator's convolutions, of the residual family which stage, from 0, the first, "
+        "before all stride-2 ones; or counted from the end with -1.",
         models=("vaegan", "vae-dis"),
     )
     similarity_point: Literal["convolution", "activation"] = setting(
         "activation",
         "Take the features right after that convolution, or after its norm and activation.",
         models=("vaegan", "vae-dis"),
+        needs=IN_PAPER_FAMILY,
     )
 
     def __post_init__(self) -> None:

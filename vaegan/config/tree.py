@@ -94,7 +94,10 @@ class Config:
 
     def has_batch_norm(self) -> bool:
         """Whether a network that is trained normalises by the statistics of its batch."""
-        return trains_batch_norm(self.model, self.network.norm, self.network.discriminator_norm)
+        network = self.network
+        return trains_batch_norm(
+            self.model, network.family, network.norm, network.discriminator_norm
+        )
 
     @property
     def images_per_step(self) -> int:

@@ -1,7 +1,7 @@
 """The networks: tensors in, tensors out.
 
-`base.py` is what all families share, `paper.py` the family of Larsen et al. 2016, `build.py` makes
-the networks of a model from its config.
+`base.py` is what all families share, `paper.py` the family of Larsen et al. 2016, `residual.py` the
+residual one without norms; `build.py` makes the networks of a model from its config.
 """
 
 from vaegan.networks.base import Absent, Judgement, Networks, Posterior, count_parameters

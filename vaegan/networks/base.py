@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # SyncBatchNorm too
 
+from vaegan.config import NetworkConfig
+
 LOGVAR_RANGE = (-30.0, 20.0)  # exp() of either end is finite in float32; no gradient beyond
 LEAK = 0.2  # slope of leaky ReLU below 0
 
@@ -77,6 +79,18 @@ def in_parts(layer: nn.Module, h: Tensor, parts: int) -> Tensor:
     return torch.cat([layer(part) for part in h.chunk(parts)])
 
 
+def activation(network: NetworkConfig) -> nn.Module:
+    """The activation of hidden layers."""
+    # Not in place: the features at layer l and the inputs of convolutions are read again.
+    return nn.ReLU() if network.activation == "relu" else nn.LeakyReLU(LEAK)
+
+
+def similarity_layer(network: NetworkConfig) -> int:
+    """The layer l, counted from 0, the discriminator's stem."""
+    layer = network.similarity_layer
+    return layer if layer >= 0 else layer + len(network.discriminator_widths) + 1
+
+
 def initialise(root: nn.Module, *, heads: Collection[str]) -> None:
     """Kaiming-normal weights for leaky ReLU, zero biases; norms begin as the identity.
 
@@ -91,7 +105,7 @@ def initialise(root: nn.Module, *, heads: Collection[str]) -> None:
             area = module.kernel_size[0] * module.kernel_size[1]
             fan_in = module.in_channels * area / (module.stride[0] * module.stride[1])
         elif isinstance(module, nn.Conv2d):
-            fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
+            fan_in = module.weight[0].numel()  # of a group
         else:
             continue
         gain = 1.0 if name in heads else math.sqrt(2 / (1 + LEAK**2))
@@ -100,7 +114,7 @@ def initialise(root: nn.Module, *, heads: Collection[str]) -> None:
             nn.init.zeros_(module.bias)
 
 
-def scale_weights(linear: nn.Linear, factor: float) -> None:
+def scale_weights(layer: nn.Linear | nn.Conv2d, factor: float) -> None:
     """Multiply the initial weights of a layer."""
     with torch.no_grad():
-        linear.weight.mul_(factor)
+        layer.weight.mul_(factor)

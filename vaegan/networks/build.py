@@ -1,20 +1,29 @@
 """From a config to the networks of a model."""
 
+from collections.abc import Callable
+
 import psutil
 import torch
 from torch import nn
 
-from vaegan.config import DataConfig, NetworkConfig
+from vaegan.config import DataConfig, Family, NetworkConfig
 from vaegan.errors import UserError
-from vaegan.networks import paper
+from vaegan.networks import paper, residual
 from vaegan.networks.base import Absent, Networks
 
-KINDS = {
-    "encoder": paper.Encoder,
-    "decoder": paper.Decoder,
-    "discriminator": paper.Discriminator,
+FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig], nn.Module]]] = {
+    "paper": {
+        "encoder": paper.Encoder,
+        "decoder": paper.Decoder,
+        "discriminator": paper.Discriminator,
+    },
+    "residual": {
+        "encoder": residual.Encoder,
+        "decoder": residual.Decoder,
+        "discriminator": residual.Discriminator,
+    },
 }
-"""The networks of the paper's family, in the order in which a batch meets them."""
+"""The networks of each family, in the order in which a batch meets them."""
 
 
 def build_networks(
@@ -30,7 +39,7 @@ def build_networks(
     """
     built = {
         name: kind(data, network) if name in (*trained, *frozen) else Absent()
-        for name, kind in KINDS.items()
+        for name, kind in FAMILIES[network.family].items()
     }
     still: dict[str, nn.Module] = {}
     for name in frozen:

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 
 from vaegan.config import DataConfig, NetworkConfig, Norm
 from vaegan.networks.base import (
-    LEAK,
     LOGVAR_RANGE,
     Judgement,
     Posterior,
+    activation,
     in_parts,
     initialise,
     scale_weights,
+    similarity_layer,
 )
 
 
@@ -106,15 +107,14 @@ class Discriminator(nn.Module):
         base = data.image_size // 2 ** len(widths)
         self.stem = Stage(
             nn.Conv2d(data.channels, stem, kernel, padding=kernel // 2),
-            _activation(network),
+            activation(network),
         )
         self.stages = nn.ModuleList(
             _down(a, b, network, norm) for a, b in zip((stem, *widths), widths, strict=False)
         )
         self.hidden = _hidden(widths[-1] * base**2, network.discriminator_hidden, network, norm)
         self.logit = nn.Linear(network.discriminator_hidden, 1)
-        layer = network.similarity_layer
-        self.similarity_layer = layer if layer >= 0 else layer + len(widths) + 1
+        self.similarity_layer = similarity_layer(network)
         self.at_convolution = network.similarity_point == "convolution"
         initialise(self, heads=("logit",))
 
@@ -134,7 +134,7 @@ class Discriminator(nn.Module):
 def _down(channels: int, width: int, network: NetworkConfig, norm: Norm) -> Stage:
     """Halve the side: a stride-2 convolution, its norm, its activation."""
     conv = nn.Conv2d(channels, width, network.kernel, stride=2, padding=(network.kernel - 1) // 2)
-    return Stage(conv, *_norm(norm, width, network, spatial=True), _activation(network))
+    return Stage(conv, *_norm(norm, width, network, spatial=True), activation(network))
 
 
 def _up(channels: int, width: int, network: NetworkConfig) -> Stage:
@@ -149,12 +149,12 @@ def _up(channels: int, width: int, network: NetworkConfig) -> Stage:
         output_padding=kernel % 2,
     )
     norm = _norm(network.norm, width, network, spatial=True)
-    return Stage(conv, *norm, _activation(network))
+    return Stage(conv, *norm, activation(network))
 
 
 def _hidden(inputs: int, units: int, network: NetworkConfig, norm: Norm) -> Stage:
     linear = nn.Linear(inputs, units)
-    return Stage(linear, *_norm(norm, units, network, spatial=False), _activation(network))
+    return Stage(linear, *_norm(norm, units, network, spatial=False), activation(network))
 
 
 def _norm(norm: Norm, width: int, network: NetworkConfig, *, spatial: bool) -> Sequence[nn.Module]:
@@ -165,11 +165,6 @@ def _norm(norm: Norm, width: int, network: NetworkConfig, *, spatial: bool) -> S
         return (nn.GroupNorm(groups if width > groups else 1, width),)
     kind = nn.BatchNorm2d if spatial else nn.BatchNorm1d
     return (kind(width, momentum=network.batch_norm_momentum),)
-
-
-def _activation(network: NetworkConfig) -> nn.Module:
-    # Not in place: the features at layer l and the inputs of convolutions are read again.
-    return nn.ReLU() if network.activation == "relu" else nn.LeakyReLU(LEAK)
 
 
 def _odd(kernel: int) -> int:
