@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 import vaegan
 from tests.support.commands import Command
 from tests.support.tiny import TINY_OPTIONS, tiny_config
-from tests.test_update import relative_error
+from tests.test_update import GAN_LOSSES, gan_losses, relative_error
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.errors import UserError
@@ -73,7 +72,7 @@ def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
 
 
 @pytest.mark.parametrize("passes", ["separate", "joint"])
-@pytest.mark.parametrize("gan_loss", ["minimax", "non-saturating"])
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
 def test_a_gans_networks_follow_the_two_sides_of_its_loss(
     float64: None, gan_loss: str, passes: str
 ) -> None:
@@ -84,8 +83,7 @@ def test_a_gans_networks_follow_the_two_sides_of_its_loss(
     (_, real), (_, gen) = (
         networks.discriminator(images) for images in (x, networks.decoder(noise.z_prior))
     )
-    gan = bce(real, torch.ones_like(real)) + bce(gen, torch.zeros_like(gen))
-    decoder = -gan if gan_loss == "minimax" else bce(gen, torch.ones_like(gen))
+    gan, decoder = gan_losses(config, real, [gen])
     assert_gradients(config, {"decoder": decoder, "discriminator": gan}, networks)
 
 

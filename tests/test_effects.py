@@ -37,6 +37,9 @@ STREAM = ("--dataset", "folder", "--placement", "stream")
         ((), "--gate-equilibrium 0.5", "on a run without the gate"),
         ((*LARSEN, "--no-gate"), "--gate-margin 0.1", "on a run without the gate"),
         ((*LARSEN, "--model", "vae"), "--no-gate", "on --model vae"),
+        (("--gan-loss", "hinge"), "--gate", "with --gan-loss hinge"),
+        (("--gan-loss", "relativistic"), "--gate", "with --gan-loss relativistic"),
+        ((*LARSEN, "--gan-loss", "hinge"), "--gate-margin 0.1", "on a run without the gate"),
         ((), "--rmsprop-decay 0.5", "with --optimizer adam"),
         (RMSPROP, "--adam-betas 0.5 0.9", "with --optimizer rmsprop"),
         (("--fakes", "samples"), "--fake-reduction sum", "with --fakes samples"),
@@ -153,6 +156,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "lr_decay_steps": 5,
     },
     "gan": {"model": "gan"},
+    "gan, hinge": {"model": "gan", "gan_loss": "hinge"},
 }
 
 

@@ -6,6 +6,8 @@ The reference is the definition itself: three whole losses, each differentiated 
 
 import copy
 import itertools
+from collections.abc import Callable
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from tests.support.tiny import tiny_config
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
+from vaegan.config.objective import GanLoss
 from vaegan.networks import Networks, build_networks
 from vaegan.step.optim import build_optimizer, equilibrium_gate, gated_step
 from vaegan.updates.balance import GradientBalance
@@ -47,13 +50,10 @@ def reference_gradients(
 
     similarity = likelihood(f_rec - f_real.detach()) + o.pixel_weight * likelihood(x_rec - x)
     logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
-    weight = 1 / len(logits) if o.fake_reduction == "mean" else 1
-    found_out = sum(weight * bce(t, torch.zeros_like(t)) for t in logits)
-    passed = sum(weight * bce(t, torch.ones_like(t)) for t in logits)
-    gan = bce(real, torch.ones_like(real)) + found_out
+    gan, passed = gan_losses(config, real, logits)
     losses = {
         "encoder": o.beta * prior + similarity,
-        "decoder": gamma * similarity + (-gan if o.gan_loss == "minimax" else passed),
+        "decoder": gamma * similarity + passed,
         "discriminator": gan,
     }
     return {
@@ -62,6 +62,31 @@ def reference_gradients(
         )
         for name, loss in losses.items()
     }
+
+
+def gan_losses(config: Config, real: Tensor, fakes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The discriminator's and the decoder's, from the logits of each kind of images."""
+    o = config.objective
+    weight = 1 / len(fakes) if o.fake_reduction == "mean" else 1.0
+
+    def over_kinds(cost: Callable[[Tensor], Tensor]) -> Tensor:
+        return weight * torch.stack([cost(fake) for fake in fakes]).sum()
+
+    if o.gan_loss == "relativistic":
+        return (
+            over_kinds(lambda fake: -(real - fake).sigmoid().log().mean()),
+            over_kinds(lambda fake: -(fake - real).sigmoid().log().mean()),
+        )
+    if o.gan_loss == "hinge":
+        zero = torch.zeros(())
+        return (
+            torch.maximum(1 - real, zero).mean()
+            + over_kinds(lambda fake: torch.maximum(1 + fake, zero).mean()),
+            -over_kinds(torch.mean),
+        )
+    gan = bce(real, torch.ones_like(real)) + over_kinds(lambda t: bce(t, torch.zeros_like(t)))
+    passed = over_kinds(lambda t: bce(t, torch.ones_like(t)))
+    return gan, -gan if o.gan_loss == "minimax" else passed
 
 
 def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
@@ -80,20 +105,21 @@ def inputs(config: Config, seed: int = 1) -> tuple[Networks, Tensor, Noise]:
     return networks, torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise
 
 
-def assert_each_gradient_is_its_own_losses(config: Config) -> None:
+def assert_each_gradient_is_its_own_losses(config: Config, **how: Any) -> None:
     networks, x, noise = inputs(config)
     expected = reference_gradients(networks, config, x, noise, config.objective.gamma)
-    VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    VAEGANUpdate(networks, config.objective, **how)(Batch(x, noise))
     for name, module in networks.by_name().items():
         found = [p.grad for p in module.parameters()]
         assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
 
 
+GAN_LOSSES = get_args(GanLoss)
 CASES = list(
     itertools.product(
         ["both", "samples", "reconstructions"],
         ["sum", "mean"],
-        ["minimax", "non-saturating"],
+        GAN_LOSSES,
         ["unit-variance", "optimal-variance"],
         ["batch", "none"],
     )
@@ -116,6 +142,51 @@ def test_gradients_are_those_of_each_networks_own_loss(
         beta=1.7,
     )
     assert_each_gradient_is_its_own_losses(config)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("accumulate", [2, 5])
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
+def test_gradients_are_the_same_in_micro_batches(
+    float64: None, gan_loss: str, accumulate: int, joint: bool
+) -> None:
+    """A relativistic loss has the same pairs in them as in the whole batch."""
+    config = tiny_config(
+        gan_loss=gan_loss,
+        norm="none",
+        discriminator_norm="group",
+        gamma_mode="fixed",
+        gamma=0.3,
+    )
+    assert_each_gradient_is_its_own_losses(config, accumulate=accumulate, joint=joint)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
+def test_metrics_of_a_gan_loss_are_its_parts(float64: None, gan_loss: str, reduction: str) -> None:
+    """loss/gan is what the discriminator follows: loss/gan_real, and for each kind of fakes, as it
+    is weighed, loss/gan_fake. A relativistic pair counts half as real and half as fake."""
+    config = tiny_config(gan_loss=gan_loss, fake_reduction=reduction, gamma=0.0, gamma_mode="fixed")
+    networks, x, noise = inputs(config)
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    mu, logvar = networks.encoder(x)
+    x_rec = networks.decoder(mu + (logvar / 2).exp() * noise.eps)
+    real, *fakes = (
+        networks.discriminator(images).logit
+        for images in (x, x_rec, networks.decoder(noise.z_prior))
+    )
+    discriminator, decoder = (loss.detach() for loss in gan_losses(config, real, fakes))
+    weight = 2 if reduction == "sum" else 1
+    for name in ("loss/gan", "loss/discriminator"):
+        torch.testing.assert_close(metrics[name], discriminator)
+    parts = metrics["loss/gan_real"] + weight * metrics["loss/gan_fake"]
+    torch.testing.assert_close(parts, discriminator)
+    if gan_loss == "minimax":  # no gradient of the decoder passes through real images
+        decoder = decoder + metrics["loss/gan_real"]
+    torch.testing.assert_close(metrics["loss/decoder"], decoder)
+    if gan_loss == "relativistic":
+        torch.testing.assert_close(metrics["loss/gan_real"], discriminator / 2)
+    torch.testing.assert_close(metrics["dis/real"], real.detach().sigmoid().mean())
 
 
 @pytest.mark.parametrize("pixel_weight", [0.5, 3.0])
@@ -231,6 +302,19 @@ def test_gate_is_the_authors(
     gate = equilibrium_gate(torch.tensor(real), torch.tensor(fake), config.objective)
     assert bool(gate["decoder"]) == decoder_steps
     assert bool(gate["discriminator"]) == discriminator_steps
+
+
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
+def test_a_loss_that_is_not_of_probabilities_has_no_gate(gan_loss: str) -> None:
+    from accelerate import Accelerator
+
+    from vaegan.step.learner import Learner
+
+    config = tiny_config(gate=True, gate_margin=0.0, gan_loss=gan_loss)
+    _, x, noise = inputs(config)
+    metrics = Learner(config, Accelerator(cpu=True)).step(Batch(x, noise), 0)
+    has_gate = gan_loss in ("minimax", "non-saturating")
+    assert ("gate/decoder_steps" in metrics) == has_gate
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])

@@ -82,7 +82,7 @@ def trace_update(config: Config) -> UpdateTrace:
             parameter.register_post_accumulate_grad_hook(note(name))
     with WorkCounter() as counter:
         update(Batch(x, noise))
-    if config.objective.gate and config.model in ("vaegan", "gan"):
+    if config.objective.is_gated and config.model in ("vaegan", "gan"):
         small += 1
     return UpdateTrace(
         [

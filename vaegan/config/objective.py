@@ -7,7 +7,16 @@ from vaegan.config.checks import check_settings
 from vaegan.config.facts import Condition, setting, where
 from vaegan.config.names import ADVERSARIAL, WITH_ENCODER
 
-WITH_GATE = Condition(lambda config: config["gate"], "on a run without the gate", "--gate")
+GanLoss = Literal["minimax", "non-saturating", "hinge", "relativistic"]
+# Losses whose costs are of probabilities, in nats: an equilibrium of costs means something there.
+OF_PROBABILITIES: tuple[GanLoss, ...] = ("minimax", "non-saturating")
+
+WITH_GATE = Condition(
+    lambda config: config["gate"] and config["gan_loss"] in OF_PROBABILITIES,
+    "on a run without the gate",
+    "--gate",
+)
+WITH_PROBABILITIES = where("gan_loss", *OF_PROBABILITIES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +75,21 @@ class ObjectiveConfig:
         models=("vaegan",),
         needs=where("fakes", "both", place="with --fakes {fakes}, which are of one kind"),
     )
-    gan_loss: Literal["minimax", "non-saturating"] = setting(
+    gan_loss: GanLoss = setting(
         "minimax",
-        "What the decoder follows: the negated GAN loss of the paper, or -log Dis(fake).",
+        "What discriminator and decoder follow. minimax: the GAN loss of the paper, and its "
+        "negative. non-saturating: the same, and -log Dis(fake). hinge: margins of the logits "
+        "(Lim & Ye 2017). relativistic: each real image's logit against a fake's (R3GAN, Huang "
+        "et al. 2025), best with --r1 and --r2.",
         models=ADVERSARIAL,
     )
     gate: bool = setting(
         False,
         "The author's balance: the discriminator rests while its real or fake cost is below "
         "equilibrium - margin, the decoder while either is above equilibrium + margin; if "
-        "both would rest, both step.",
+        "both would rest, both step. It is off with GAN losses that are not of probabilities.",
         models=ADVERSARIAL,
+        needs=WITH_PROBABILITIES,
     )
     gate_equilibrium: float = setting(
         0.68,
@@ -96,3 +109,8 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether decoder and discriminator may rest."""
+        return self.gate and self.gan_loss in OF_PROBABILITIES

@@ -75,7 +75,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Prior loss", "KL, nats per image", {"loss/prior": "KL(q(z|x) || N(0, I))"}),
     (
         "GAN loss",
-        "cross-entropy, nats",
+        "mean cost of an image",
         {"loss/gan": "sum", "loss/gan_real": "real", "loss/gan_fake": "fake, mean"},
     ),
     (

@@ -138,7 +138,7 @@ class Learner:
         sound = is_sound(norms.values())
         metrics |= {**norms, SOUND: sound.float()}
         # A VAE has no equilibrium to keep.
-        if config.objective.gate and "loss/gan_real" in metrics:
+        if config.objective.is_gated and "loss/gan_real" in metrics:
             real, fake = self.mean_over_ranks(
                 torch.stack([metrics["loss/gan_real"], metrics["loss/gan_fake"]])
             )

@@ -35,7 +35,7 @@ class GANUpdate(Update[None, Shared]):
         metrics = {
             **gan.metrics(),
             "loss/decoder": gan.generator,
-            "loss/discriminator": gan.real + gan.fake,
+            "loss/discriminator": gan.discriminator,
             "dis/real": real.logit.detach().sigmoid().mean(),
             "dis/gen": gen.logit.detach().sigmoid().mean(),
         }

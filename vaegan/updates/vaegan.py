@@ -211,7 +211,7 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
             **{name: batch.weigh(value) for name, value in passed.metrics.items()},
             "loss/encoder": o.beta * prior + rec,
             "loss/decoder": gamma * rec + batch.weigh(gan.generator),
-            "loss/discriminator": batch.weigh(gan.real + gan.fake),
+            "loss/discriminator": batch.weigh(gan.discriminator),
         }
 
     def _decode(self, batch: Batch) -> Decoded:
