@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 import vaegan
 from tests.support.commands import Command
 from tests.support.tiny import TINY_OPTIONS, tiny_config
-from tests.test_update import GAN_LOSSES, gan_losses, relative_error
+from tests.test_update import GAN_LOSSES, HOW, gan_losses, penalties, relative_error
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.errors import UserError
@@ -71,19 +71,22 @@ def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
             assert torch.equal(value, before.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("passes", ["separate", "joint"])
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("r1", [0.0, 3.0])
 @pytest.mark.parametrize("gan_loss", GAN_LOSSES)
 def test_a_gans_networks_follow_the_two_sides_of_its_loss(
-    float64: None, gan_loss: str, passes: str
+    float64: None, gan_loss: str, r1: float, how: str
 ) -> None:
-    config = tiny_config(model="gan", gan_loss=gan_loss)
-    networks, x, noise = inputs(config)
-    joint = passes == "joint"
-    MODELS["gan"].update(networks, config.objective, joint=joint)(Batch(x, noise))
-    (_, real), (_, gen) = (
-        networks.discriminator(images) for images in (x, networks.decoder(noise.z_prior))
+    norm = "group" if r1 or how == "accumulated" else "batch"
+    config = tiny_config(
+        model="gan", gan_loss=gan_loss, norm=norm, discriminator_norm=norm, r1=r1, r2=5 * r1
     )
+    networks, x, noise = inputs(config)
+    MODELS["gan"].update(networks, config.objective, **HOW[how])(Batch(x, noise))
+    x_gen = networks.decoder(noise.z_prior)
+    (_, real), (_, gen) = (networks.discriminator(images) for images in (x, x_gen))
     gan, decoder = gan_losses(config, real, [gen])
+    gan = gan + penalties(config, networks.discriminator, x, [x_gen])
     assert_gradients(config, {"decoder": decoder, "discriminator": gan}, networks)
 
 

@@ -40,6 +40,8 @@ def test_a_saved_config_rebuilds_itself(recipe: Any, dataset: Any) -> None:
         ({"seed": -1}, "--seed -1"),
         ({"workers": -1}, "--workers -1"),
         ({"log_every": 0}, "--log-every 0"),
+        ({"r1": 10.0}, "--r1 10.0 and --r2 0.0 penalise"),
+        ({"model": "gan", "r2": 1.0}, "give --discriminator-norm group or none."),
     ],
 )
 def test_a_bad_value_is_answered_with_what_is_allowed(

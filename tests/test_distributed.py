@@ -37,6 +37,13 @@ CASES: dict[str, dict[str, Any]] = {
     "paper, accumulated": {**PAPER, "accumulate": 2},
     "samples": {**SETTINGS, "fakes": "samples", "gan_loss": "minimax"},
     "joint": {**SETTINGS, "discriminator_passes": "joint"},
+    "relativistic, penalised": {
+        **SETTINGS,
+        "gan_loss": "relativistic",
+        "r1": 1.0,
+        "r2": 0.5,
+        "accumulate": 2,
+    },
     "vae": {**SETTINGS, "model": "vae"},
     "vae, accumulated": {**SETTINGS, "model": "vae", "accumulate": 3},
     "gan": {**SETTINGS, "model": "gan"},

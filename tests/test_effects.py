@@ -39,6 +39,9 @@ STREAM = ("--dataset", "folder", "--placement", "stream")
         ((*LARSEN, "--model", "vae"), "--no-gate", "on --model vae"),
         (("--gan-loss", "hinge"), "--gate", "with --gan-loss hinge"),
         (("--gan-loss", "relativistic"), "--gate", "with --gan-loss relativistic"),
+        ((), "--penalty-every 16", "on a run without gradient penalties"),
+        (("--model", "vae"), "--r1 1", "on --model vae"),
+        (VAE_DIS, "--r2 1", "on --model vae-dis"),
         ((*LARSEN, "--gan-loss", "hinge"), "--gate-margin 0.1", "on a run without the gate"),
         ((), "--rmsprop-decay 0.5", "with --optimizer adam"),
         (RMSPROP, "--adam-betas 0.5 0.9", "with --optimizer rmsprop"),
@@ -137,6 +140,7 @@ CHANGED: dict[str, Any] = {
     "lr_final_factor": 0.9,
     "lr_power": 4.0,
     "batch_norm_momentum": 0.7,
+    "penalty_every": 3,
 }
 RUNS: dict[str, dict[str, Any]] = {
     "vaegan, adam": {},
@@ -156,7 +160,12 @@ RUNS: dict[str, dict[str, Any]] = {
         "lr_decay_steps": 5,
     },
     "gan": {"model": "gan"},
-    "gan, hinge": {"model": "gan", "gan_loss": "hinge"},
+    "gan, hinge, penalty": {
+        "model": "gan",
+        "gan_loss": "hinge",
+        "discriminator_norm": "group",
+        "r1": 1.0,
+    },
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
@@ -22,9 +22,11 @@ from vaegan.config.objective import GanLoss
 from vaegan.networks import Networks, build_networks
 from vaegan.step.optim import build_optimizer, equilibrium_gate, gated_step
 from vaegan.updates.balance import GradientBalance
+from vaegan.updates.penalties import Penalties
 from vaegan.updates.vaegan import VAEGANUpdate
 
 BATCH = 5
+CPU = torch.device("cpu")
 
 
 def reference_gradients(
@@ -51,10 +53,11 @@ def reference_gradients(
     similarity = likelihood(f_rec - f_real.detach()) + o.pixel_weight * likelihood(x_rec - x)
     logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
     gan, passed = gan_losses(config, real, logits)
+    fakes = {"both": [x_rec, x_gen], "samples": [x_gen], "reconstructions": [x_rec]}[o.fakes]
     losses = {
         "encoder": o.beta * prior + similarity,
         "decoder": gamma * similarity + passed,
-        "discriminator": gan,
+        "discriminator": gan + penalties(config, discriminator, x, fakes),
     }
     return {
         name: list(
@@ -87,6 +90,24 @@ def gan_losses(config: Config, real: Tensor, fakes: list[Tensor]) -> tuple[Tenso
     gan = bce(real, torch.ones_like(real)) + over_kinds(lambda t: bce(t, torch.zeros_like(t)))
     passed = over_kinds(lambda t: bce(t, torch.ones_like(t)))
     return gan, -gan if o.gan_loss == "minimax" else passed
+
+
+def penalties(
+    config: Config, discriminator: nn.Module, x: Tensor, fakes: list[Tensor]
+) -> Tensor | float:
+    """R1 and R2 in the discriminator's loss, image by image."""
+    o = config.objective
+    if not o.r1 and not o.r2:
+        return 0.0
+
+    def squared_norm(image: Tensor) -> Tensor:
+        image = image.detach()[None].requires_grad_()
+        (gradient,) = torch.autograd.grad(discriminator(image).logit, image, create_graph=True)
+        return gradient.pow(2).sum()
+
+    r1, *r2 = (torch.stack([squared_norm(i) for i in kind]).mean() for kind in (x, *fakes))
+    weight = 1 / len(fakes) if o.fake_reduction == "mean" else 1.0
+    return o.r1 / 2 * r1 + o.r2 / 2 * weight * torch.stack(r2).sum()
 
 
 def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
@@ -159,6 +180,92 @@ def test_gradients_are_the_same_in_micro_batches(
         gamma=0.3,
     )
     assert_each_gradient_is_its_own_losses(config, accumulate=accumulate, joint=joint)
+
+
+HOW: dict[str, dict[str, Any]] = {
+    "separate": {},
+    "joint": {"joint": True},
+    "accumulated": {"accumulate": 2},
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(("norm", "reduction"), [("group", "sum"), ("none", "mean")])
+@pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
+def test_gradients_are_right_with_gradient_penalties(
+    float64: None, gan_loss: str, fakes: str, norm: str, reduction: str, how: str
+) -> None:
+    config = tiny_config(
+        gan_loss=gan_loss,
+        fakes=fakes,
+        fake_reduction=reduction,
+        norm=norm,
+        discriminator_norm=norm,
+        gamma_mode="fixed",
+        gamma=0.3,
+        r1=3.0,
+        r2=20.0,
+    )
+    assert_each_gradient_is_its_own_losses(config, **HOW[how])
+
+
+@pytest.mark.parametrize(("r1", "r2"), [(3.0, 0.0), (0.0, 3.0)])
+def test_each_gradient_penalty_is_there_alone(float64: None, r1: float, r2: float) -> None:
+    """Minimax, where the decoder's gradient is otherwise a by-product of the discriminator's."""
+    config = tiny_config(
+        gan_loss="minimax", discriminator_norm="none", gamma_mode="fixed", r1=r1, r2=r2
+    )
+    assert_each_gradient_is_its_own_losses(config)
+    networks, x, noise = inputs(config)
+    with_it, without = (
+        reference_gradients(networks, each, x, noise, 0.3)["discriminator"]
+        for each in (config, config.replace(r1=0.0, r2=0.0))
+    )
+    assert relative_error(with_it, without) > 1e-3
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    assert ("loss/r1" in metrics, "loss/r2" in metrics) == (r1 > 0, r2 > 0)
+
+
+def test_lazy_penalties_weigh_as_much_over_their_steps(float64: None) -> None:
+    """Every third step has them at three times the weight; metrics keep their last values."""
+    plain = tiny_config(discriminator_norm="none", gamma_mode="fixed", gamma=0.3)
+    lazy = plain.replace(r1=2.0, r2=1.0, penalty_every=3)
+    networks, x, noise = inputs(plain)
+    update = VAEGANUpdate(networks, lazy.objective)
+    assert update.penalties is not None
+    rows = []
+    for step in range(7):
+        x = -x  # other images at every step
+        for module in networks.by_name().values():
+            module.zero_grad()
+        update.penalties.begin(step)
+        rows.append(update(Batch(x, noise)))
+        config = plain.replace(r1=6.0, r2=3.0) if step % 3 == 0 else plain
+        expected = reference_gradients(networks, config, x, noise, 0.3)
+        for name, module in networks.by_name().items():
+            found = [p.grad for p in module.parameters()]
+            assert relative_error(found, expected[name]) < 1e-10, (step, name)  # type: ignore[arg-type]
+    assert [list(row) for row in rows] == [list(rows[0])] * 7
+    for name in ("loss/r1", "loss/r2"):
+        seen = [float(row[name]) for row in rows]
+        assert seen[0] == seen[1] == seen[2] != seen[3] == seen[4] == seen[5], name
+    for row in rows:
+        penalty = row["loss/r1"] + row["loss/r2"] / 2
+        torch.testing.assert_close(row["loss/discriminator"], row["loss/gan"] + penalty)
+
+
+def test_a_penalty_that_overflows_is_not_carried_to_later_steps() -> None:
+    penalties = Penalties(tiny_config(r1=1.0, discriminator_norm="none").objective, CPU)
+    metrics = {"loss/discriminator": torch.tensor(1.0), "loss/r1": torch.tensor(4.0)}
+    penalties.complete(metrics)
+    broken = {"loss/discriminator": torch.tensor(1.0), "loss/r1": torch.tensor(torch.inf)}
+    penalties.complete(broken)
+    assert broken["loss/r1"].isinf()
+    penalties.due = False
+    later = {"loss/discriminator": torch.tensor(1.0)}
+    penalties.complete(later)
+    assert (float(later["loss/r1"]), float(later["loss/discriminator"])) == (4.0, 3.0)
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
@@ -235,7 +342,7 @@ def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(
 
 
 def test_balance_forgets_steps_that_overflowed() -> None:
-    balance = GradientBalance(torch.device("cpu"))
+    balance = GradientBalance(CPU)
     first = balance(torch.tensor([2.0, 6.0]))
     torch.testing.assert_close(first, torch.tensor(3.0))
     for broken in (torch.tensor([float("inf"), 1.0]), torch.tensor([1.0, float("nan")])):

@@ -17,6 +17,11 @@ WITH_GATE = Condition(
     "--gate",
 )
 WITH_PROBABILITIES = where("gan_loss", *OF_PROBABILITIES)
+PENALISED = Condition(
+    lambda config: config["r1"] > 0 or config["r2"] > 0,
+    "on a run without gradient penalties",
+    "--r1 or --r2",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +112,32 @@ class ObjectiveConfig:
         needs=WITH_GATE,
     )
 
+    r1: float = setting(
+        0.0,
+        "Weight W of the discriminator's gradient penalty on real images, W/2 * mean of "
+        "|dD(x)/dx|^2 (Mescheder et al. 2018); 0 for none. It does not carry over between data "
+        "sets and resolutions: R3GAN has 0.05 on CIFAR-10 and 2 on faces of 64 pixels at the "
+        "start. Needs --discriminator-norm group or none.",
+        at_least=0,
+        models=ADVERSARIAL,
+    )
+    r2: float = setting(
+        0.0,
+        "The same on fakes of all kinds that are shown, weighed as the kinds are; R3GAN (Huang "
+        "et al. 2025) has both at the same weight.",
+        at_least=0,
+        models=ADVERSARIAL,
+    )
+    penalty_every: int = setting(
+        1,
+        "Steps between two with penalties, which then weigh as many times as much (lazy "
+        "regularisation, StyleGAN2): 16 make them cheap.",
+        at_least=1,
+        unit="steps",
+        models=ADVERSARIAL,
+        needs=PENALISED,
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
 
@@ -114,3 +145,8 @@ class ObjectiveConfig:
     def is_gated(self) -> bool:
         """Whether decoder and discriminator may rest."""
         return self.gate and self.gan_loss in OF_PROBABILITIES
+
+    @property
+    def is_penalised(self) -> bool:
+        """Whether the discriminator's loss has gradient penalties."""
+        return self.r1 > 0 or self.r2 > 0

@@ -17,7 +17,7 @@ from vaegan.config.conditions import trains_batch_norm
 from vaegan.config.data import DataConfig
 from vaegan.config.evaluation import EvaluationConfig
 from vaegan.config.facts import Facts, setting
-from vaegan.config.names import ModelName, RecipeName
+from vaegan.config.names import ADVERSARIAL, ModelName, RecipeName
 from vaegan.config.network import NetworkConfig
 from vaegan.config.objective import ObjectiveConfig
 from vaegan.config.old_files import with_todays_groups, without_removed_settings
@@ -67,6 +67,16 @@ class Config:
                 f"--lr-schedule {optim.lr_schedule} falls over the whole run, and how many steps "
                 f"come into --max-seconds {seconds} is not known before: give --lr-decay-steps, or "
                 "--lr-schedule constant."
+            )
+        if (
+            self.model in ADVERSARIAL
+            and self.objective.is_penalised
+            and self.network.discriminator_norm == "batch"
+        ):
+            raise UserError(
+                f"--r1 {self.objective.r1} and --r2 {self.objective.r2} penalise the gradient of "
+                "each image's own logit, and with --discriminator-norm batch a logit depends on "
+                "the other images of its batch: give --discriminator-norm group or none."
             )
         size = self.data.image_size
         for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):

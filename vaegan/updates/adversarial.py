@@ -29,6 +29,7 @@ from vaegan.losses import (
     real_cost,
     relativistic_cost,
 )
+from vaegan.updates.penalties import Penalties, Shown
 
 
 class Costs(NamedTuple):
@@ -42,17 +43,18 @@ class Adversarial(NamedTuple):
     """Detached costs, and the gradients of the decoder's cost at the fake images.
 
     costs: the discriminator's, whose kinds of fakes have weights that add up to `weight`;
-    generator: what the decoder follows.
+    generator: what the decoder follows; penalties: of this update, by metric.
     """
 
     costs: Costs
     weight: float
     generator: Tensor
     gradients: list[Tensor]
+    penalties: dict[str, Tensor]
 
     @property
     def discriminator(self) -> Tensor:
-        """What the discriminator follows."""
+        """What the discriminator follows, without penalties."""
         return self.costs.real + self.costs.fake
 
     def metrics(self) -> dict[str, Tensor]:
@@ -61,37 +63,49 @@ class Adversarial(NamedTuple):
             "loss/gan": self.discriminator,
             "loss/gan_real": self.costs.real,
             "loss/gan_fake": self.costs.fake / self.weight,
+            **self.penalties,
         }
 
 
 def adversarial_backward(
-    real_logit: Tensor,
-    fake_logits: list[Tensor],
-    leaves: list[Tensor],
+    real: Shown,
+    fakes: list[Shown],
     discriminator_parameters: Sequence[Tensor],
     objective: ObjectiveConfig,
     scale: Callable[[Tensor], Tensor],
+    penalties: Penalties | None = None,
 ) -> Adversarial:
-    """Add the loss's gradients to the discriminator's `.grad`; return the decoder's at `leaves`.
+    """Add the loss's gradients to the discriminator's `.grad`; return the decoder's at the fakes.
 
-    `leaves` are the fake images [B,C,S,S], cut off from the graph that made them; the logits, each
-    [B], were computed from them. `scale` multiplies losses by the fp16 loss scale.
+    The fakes' images, and the real ones where a penalty needs it, are leaves cut off from the graph
+    that made them. `scale` multiplies losses by the fp16 loss scale. The discriminator's parameters
+    meet one backward pass, with the penalties in it: DistributedDataParallel averages no second.
     """
-    weight = 1 / len(fake_logits) if objective.fake_reduction == "mean" else 1.0
-    costs = discriminator_costs(real_logit, fake_logits, weight, objective)
+    weight = 1 / len(fakes) if objective.fake_reduction == "mean" else 1.0
+    leaves, logits = [fake.images for fake in fakes], [fake.logit for fake in fakes]
+    costs = discriminator_costs(real.logit, logits, weight, objective)
     loss = costs.real + costs.fake
-    if objective.gan_loss == "minimax":
+    penalised: dict[str, Tensor] = {}
+    if penalties is not None and penalties.due:
+        penalised = penalties.values(real, fakes, weight)
+        loss = loss + penalties.loss(penalised)
+    if objective.gan_loss == "minimax" and not penalised:
         # The decoder's gradient is the negated by-product of the discriminator's backward pass.
         torch.autograd.backward(scale(loss), inputs=[*discriminator_parameters, *leaves])
         generator = -costs.fake.detach()
         gradients = [-_taken(leaf) for leaf in leaves]
     else:
-        wanted = decoder_cost(real_logit, fake_logits, weight, objective)
+        wanted = decoder_cost(real.logit, logits, weight, objective)
         generator = wanted.detach()
         gradients = list(torch.autograd.grad(scale(wanted), leaves, retain_graph=True))
         torch.autograd.backward(scale(loss), inputs=discriminator_parameters)
-    detached = Costs(*(cost.detach() for cost in costs))
-    return Adversarial(detached, weight * len(fake_logits), generator, gradients)
+    return Adversarial(
+        Costs(*(cost.detach() for cost in costs)),
+        weight * len(fakes),
+        generator,
+        gradients,
+        {name: value.detach() for name, value in penalised.items()},
+    )
 
 
 def discriminator_costs(

@@ -30,6 +30,7 @@ from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
 from vaegan.networks import Judgement, Networks
 from vaegan.updates.balance import GradientBalance
+from vaegan.updates.penalties import Penalties
 
 Metrics = dict[str, Tensor]
 
@@ -78,6 +79,10 @@ class Update(ABC, Generic[Forward, Known]):
             for name, module in networks.trained().items()
         }
         self.balance: GradientBalance | None = None
+        self.penalties: Penalties | None = None
+        if "discriminator" in self.parameters and objective.is_penalised:
+            device = self.parameters["discriminator"][0].device
+            self.penalties = Penalties(objective, device)
 
     def __call__(self, batch: Batch) -> Metrics:
         """Add the gradients of one batch to `.grad`; return detached scalars on the device.
@@ -85,7 +90,12 @@ class Update(ABC, Generic[Forward, Known]):
         The optimiser's gradients must have been set to None. The mean of a metric over the
         processes is its mean over the global batch.
         """
-        parts = batch.split(self.accumulate, self.images_per_process)
+        metrics = self._train(batch.split(self.accumulate, self.images_per_process))
+        if self.penalties is not None:
+            self.penalties.complete(metrics)
+        return metrics
+
+    def _train(self, parts: list[Batch]) -> Metrics:
         metrics: Metrics = {}
         if len(parts) == 1 or not self.needs_whole_batch:
             for i, part in enumerate(parts):
@@ -135,6 +145,11 @@ class Update(ABC, Generic[Forward, Known]):
         features = [layer.chunk(count) for layer in together.features]
         logits = together.logit.chunk(count)
         return [Judgement(tuple(f[i] for f in features), logits[i]) for i in range(count)]
+
+    def real_leaf(self, batch: Batch) -> Tensor:
+        """The real images, as the leaf of a graph where a penalty is due that needs it."""
+        leaf = self.penalties is not None and self.penalties.needs_real_leaf
+        return cut(batch.images) if leaf else batch.images
 
     @contextmanager
     def forward_only(self) -> Iterator[None]:

@@ -35,6 +35,7 @@ from vaegan.networks import Networks, Posterior
 from vaegan.updates.adversarial import Adversarial, adversarial_backward
 from vaegan.updates.balance import GradientBalance
 from vaegan.updates.base import Metrics, Shared, Update, cut, total
+from vaegan.updates.penalties import Shown
 
 
 class Decoded(NamedTuple):
@@ -105,12 +106,13 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
         else:
             with self.forward_only():
                 decoded = self._decode(batch)
-        x, x_rec = batch.images, cut(decoded.x_rec)
+        x, x_rec = self.real_leaf(batch), cut(decoded.x_rec)
         x_gen = [] if decoded.x_gen is None else [cut(decoded.x_gen)]
         # x_rec is judged in any case, for its features.
         real, rec, *gen = self.judge([x, x_rec, *x_gen])
-        logits = [judgement.logit for judgement in ([rec] if self.show_rec else []) + gen]
-        leaves = ([x_rec] if self.show_rec else []) + x_gen
+        fakes = [Shown(images, j.logit) for images, j in zip(x_gen, gen, strict=True)]
+        if self.show_rec:
+            fakes.insert(0, Shown(x_rec, rec.logit))
 
         def scale(loss: Tensor) -> Tensor:
             return self.scale(batch.weigh(loss))
@@ -129,11 +131,16 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
             terms[name] = Likelihood(batch.weigh(unit.detach()), features, gradient)
         # Discriminator: L_GAN, and the gradients of the decoder's GAN loss at x_rec and x_gen.
         gan = adversarial_backward(
-            real.logit, logits, leaves, self.parameters["discriminator"], self.objective, scale
+            Shown(x, real.logit),
+            fakes,
+            self.parameters["discriminator"],
+            self.objective,
+            scale,
+            self.penalties,
         )
         metrics = {
             **gan.metrics(),
-            "loss/pixel_mse": (x_rec.detach() - x).square().mean(),
+            "loss/pixel_mse": (x_rec.detach() - batch.images).square().mean(),
             "dis/real": real.logit.detach().sigmoid().mean(),
             "dis/rec": rec.logit.detach().sigmoid().mean(),
         }
