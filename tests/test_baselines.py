@@ -39,12 +39,31 @@ def assert_gradients(config: Config, losses: dict[str, Tensor], networks: Networ
 
 
 @pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance"])
-@pytest.mark.parametrize("model", ["vae", "vae-dis"])
+@pytest.mark.parametrize(
+    ("model", "layers", "weights"),
+    [
+        ("vae", (-1,), (1.0,)),
+        ("vae-dis", (-1,), (1.0,)),
+        ("vae-dis", (1,), (0.3,)),
+        ("vae-dis", (2, 0), (0.5, 2.0)),
+    ],
+)
 def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
-    float64: None, model: str, likelihood: str
+    float64: None,
+    model: str,
+    layers: tuple[int, ...],
+    weights: tuple[float, ...],
+    likelihood: str,
 ) -> None:
-    extra = {"similarity_from": "gan.pt"} if model == "vae-dis" else {}
-    config = tiny_config(model=model, likelihood=likelihood, beta=1.7, **extra)
+    extra: dict[str, Any] = {"similarity_from": "gan.pt"} if model == "vae-dis" else {}
+    config = tiny_config(
+        model=model,
+        likelihood=likelihood,
+        beta=1.7,
+        similarity_layer=layers,
+        similarity_weights=weights,
+        **extra,
+    )
     networks, x, noise = inputs(config)
     frozen = copy.deepcopy(networks.frozen)
     metrics = MODELS[config.model].update(networks, config.objective)(Batch(x, noise))
@@ -52,15 +71,17 @@ def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
     x_rec = networks.decoder(mu + (logvar / 2).exp() * noise.eps)
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
     if model == "vae":
-        squared = (x_rec - x).pow(2).flatten(1)
+        differences = [(x_rec - x).flatten(1)]
     else:
-        f_rec, f_real = (networks.frozen["discriminator"](i).features[0] for i in (x_rec, x))
-        squared = (f_rec - f_real) ** 2
-    if likelihood == "unit-variance":
-        cost = squared.sum(1).mean() / 2
-    else:
-        cost = squared.shape[1] / 2 * (squared.mean().log() + 1)
-    loss = 1.7 * prior + cost
+        f_rec, f_real = (networks.frozen["discriminator"](i).features for i in (x_rec, x))
+        differences = [one - other for one, other in zip(f_rec, f_real, strict=True)]
+    loss = 1.7 * prior
+    for weight, difference in zip(weights, differences, strict=True):
+        squared = difference**2
+        if likelihood == "unit-variance":
+            loss = loss + weight * squared.sum(1).mean() / 2
+        else:
+            loss = loss + weight * squared.shape[1] / 2 * (squared.mean().log() + 1)
     assert_gradients(config, {"encoder": loss, "decoder": loss}, networks)
     torch.testing.assert_close(metrics["loss/encoder"], loss.detach())
     if model == "vae-dis":  # neither its weights nor its running statistics move

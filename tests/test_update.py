@@ -38,7 +38,7 @@ def reference_gradients(
     mu, logvar = encoder(x)
     x_rec = decoder(mu + (logvar / 2).exp() * noise.eps)
     x_gen = decoder(noise.z_prior)
-    ((f_real,), real), ((f_rec,), rec), (_, gen) = map(discriminator, (x, x_rec, x_gen))
+    (f_real, real), (f_rec, rec), (_, gen) = map(discriminator, (x, x_rec, x_gen))
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
 
@@ -50,7 +50,10 @@ def reference_gradients(
         # optimum it is zero.
         return squared.shape[1] / 2 * (squared.mean().log() + 1)
 
-    similarity = likelihood(f_rec - f_real.detach()) + o.pixel_weight * likelihood(x_rec - x)
+    similarity = o.pixel_weight * likelihood(x_rec - x)
+    weights = o.similarity_weights * (len(f_rec) if len(o.similarity_weights) == 1 else 1)
+    for weight, one, other in zip(weights, f_rec, f_real, strict=True):
+        similarity = similarity + weight * likelihood(one - other.detach())
     logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
     gan, passed = gan_losses(config, real, logits)
     fakes = {"both": [x_rec, x_gen], "samples": [x_gen], "reconstructions": [x_rec]}[o.fakes]
@@ -317,9 +320,51 @@ def test_gradients_are_right_with_the_likelihood_of_pixels_beside_the_similarity
 @pytest.mark.parametrize("point", ["convolution", "activation"])
 def test_gradients_are_right_for_every_layer_l(float64: None, layer: int, point: str) -> None:
     config = tiny_config(
-        similarity_layer=layer, similarity_point=point, gamma_mode="fixed", gamma=0.3
+        similarity_layer=(layer,), similarity_point=point, gamma_mode="fixed", gamma=0.3
     )
     assert_each_gradient_is_its_own_losses(config)
+
+
+SEVERAL: dict[str, Any] = {
+    "similarity_layer": (2, 0, -2),
+    "similarity_weights": (0.7, 1.9, 0.2),
+    "gamma_mode": "fixed",
+    "gamma": 0.3,
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance"])
+@pytest.mark.parametrize("pixel_weight", [0.0, 0.4])
+def test_gradients_are_right_for_several_layers_with_weights(
+    float64: None, pixel_weight: float, likelihood: str, how: str
+) -> None:
+    norm = "none" if how == "accumulated" else "batch"
+    config = tiny_config(
+        **SEVERAL,
+        likelihood=likelihood,
+        pixel_weight=pixel_weight,
+        norm=norm,
+        discriminator_norm=norm,
+    )
+    assert_each_gradient_is_its_own_losses(config, **HOW[how])
+
+
+def test_metrics_have_each_layers_likelihood_without_its_weight(float64: None) -> None:
+    config = tiny_config(**SEVERAL, likelihood="unit-variance", pixel_weight=0.0, beta=0.0)
+    networks, x, noise = inputs(config)
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    posterior = networks.encoder(x)
+    f_real, f_rec = (
+        networks.discriminator(images).features
+        for images in (x, networks.decoder(posterior.sample(noise.eps)))
+    )
+    names = ["loss/similarity_2", "loss/similarity_0", "loss/similarity_1"]
+    assert [name for name in metrics if "similarity" in name] == names
+    for name, one, other in zip(names, f_rec, f_real, strict=True):
+        torch.testing.assert_close(metrics[name], (one - other).pow(2).sum(1).mean().detach() / 2)
+    whole = 0.7 * metrics[names[0]] + 1.9 * metrics[names[1]] + 0.2 * metrics[names[2]]
+    torch.testing.assert_close(metrics["loss/encoder"], whole)
 
 
 @pytest.mark.parametrize("pixel_weight", [0.0, 0.7])

@@ -41,6 +41,15 @@ class ObjectiveConfig:
         "variance that fits the batch best (sigma-VAE, Rybkin et al. 2021).",
         models=WITH_ENCODER,
     )
+    similarity_weights: tuple[float, ...] = setting(
+        (1.0,),
+        "Weights of the layers of --similarity-layer in the learned similarity, one for each, or "
+        "one for all.",
+        items=(1, 10),
+        at_least=0,
+        allowed="one to ten weights, each 0 or more",
+        models=("vaegan", "vae-dis"),
+    )
     pixel_weight: float = setting(
         0.0,
         "Weight of the pixels' negative log-likelihood, in nats per image with the variance "

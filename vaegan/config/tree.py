@@ -20,7 +20,11 @@ from vaegan.config.facts import Facts, setting
 from vaegan.config.names import ADVERSARIAL, ModelName, RecipeName
 from vaegan.config.network import NetworkConfig
 from vaegan.config.objective import ObjectiveConfig
-from vaegan.config.old_files import with_todays_groups, without_removed_settings
+from vaegan.config.old_files import (
+    with_todays_groups,
+    with_todays_values,
+    without_removed_settings,
+)
 from vaegan.config.optim import OptimConfig
 from vaegan.config.output import OutputConfig
 from vaegan.config.training import TrainingConfig
@@ -61,6 +65,13 @@ class Config:
                 f"{self.objective.similarity_from or '(nothing)'}: vae-dis needs the ckpt.pt of a "
                 "trained gan there, and no other model takes one."
             )
+        layers, weights = self.network.similarity_layer, self.objective.similarity_weights
+        check(
+            len(weights) in (1, len(layers)),
+            "similarity_weights",
+            " ".join(map(str, weights)),
+            f"one weight, or one for each of the {len(layers)} layers of --similarity-layer",
+        )
         seconds, optim = self.training.max_seconds, self.optim
         if seconds is not None and optim.lr_schedule != "constant" and not optim.lr_decay_steps:
             raise UserError(
@@ -145,7 +156,7 @@ class Config:
         Raises `UserError` naming `origin` and the first setting that is unknown or not allowed.
         """
         values = with_todays_groups(values, GROUP_OF)
-        values = without_removed_settings(values, origin)
+        values = with_todays_values(without_removed_settings(values, origin))
         if isinstance(values.get("run"), Mapping):
             left = next(iter(values["run"]))
             raise UserError(f"{origin} has the unknown setting run.{left}: remove it.")

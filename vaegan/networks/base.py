@@ -40,13 +40,15 @@ class Absent(nn.Module):
 class Networks:
     """The networks of a model, bare or wrapped for distributed training.
 
-    `frozen` has networks by name that are run but not trained.
+    `frozen` has networks by name that are run but not trained. `similarity_layers` are the layers
+    l of the discriminator whose features a `Judgement` has, in that order, counted from 0.
     """
 
     encoder: nn.Module
     decoder: nn.Module
     discriminator: nn.Module
     frozen: Mapping[str, nn.Module] = field(default_factory=dict)
+    similarity_layers: tuple[int, ...] = ()
 
     def trained(self) -> dict[str, nn.Module]:
         """Those that are trained, by name, in the order in which a batch meets them."""

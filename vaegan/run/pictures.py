@@ -81,7 +81,11 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
     (
         "Reconstruction loss",
         "nats per image",
-        {"loss/similarity": "in the features of layer l", "loss/pixels": "in pixels"},
+        {
+            "loss/similarity": "in the features of layer l",
+            **{f"loss/similarity_{i}": f"in the features of layer {i}" for i in range(10)},
+            "loss/pixels": "in pixels",
+        },
     ),
     (
         "Discriminator's verdict",

@@ -7,9 +7,10 @@ of the prior, both [B,Z]; `x_rec` decoded from z, `x_gen` from z_prior; `f_*` fe
     Dec follows  gamma * L_rec - L_GAN
     Dis follows  L_GAN                              L_rec never trains the discriminator
 
-L_rec is the paper's L_llike, the learned similarity, or with a `pixel_weight` w the weighted sum
-L_llike + w * L_pixels. L_pixels, the Gaussian likelihood of the pixels, is no part of Algorithm 1:
-an untrained discriminator has features in which unlike images are close together.
+L_rec is the paper's L_llike, the learned similarity (of one layer l or several: similarity.py), or
+with a `pixel_weight` w the weighted sum L_llike + w * L_pixels. L_pixels, the Gaussian likelihood
+of the pixels, is no part of Algorithm 1: an untrained discriminator has features in which unlike
+images are close together.
 
 Every network is run forward once per kind of image, and the graph is cut at z, x_rec and x_gen,
 so that each backward pass computes only what its own network needs: 3E + 7D + 9S + S_l passes'
@@ -36,6 +37,7 @@ from vaegan.updates.adversarial import Adversarial, adversarial_backward
 from vaegan.updates.balance import GradientBalance
 from vaegan.updates.base import Metrics, Shared, Update, cut, total
 from vaegan.updates.penalties import Shown
+from vaegan.updates.similarity import similarity_weights
 
 
 class Decoded(NamedTuple):
@@ -88,7 +90,8 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
 
     def __init__(self, networks: Networks, objective: ObjectiveConfig, **how: Any) -> None:
         super().__init__(networks, objective, **how)
-        self.weights = {"loss/similarity": 1.0}
+        self.similarities = similarity_weights(networks, objective)
+        self.weights = dict(self.similarities)
         if objective.pixel_weight:
             self.weights["loss/pixels"] = objective.pixel_weight
         if objective.gamma_mode == "balanced":
@@ -119,16 +122,17 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
 
         # d L_rec / d x_rec at variance 1, of the similarity through the discriminator, past its
         # weights.
+        features = zip(rec.features, real.features, strict=True)
         compared = {
-            "loss/similarity": (rec.features[0], real.features[0]),
+            **dict(zip(self.similarities, features, strict=True)),
             "loss/pixels": (x_rec.flatten(1), x.flatten(1)),
         }
         terms = {}
         for name in self.weights:
             unit = similarity_loss(*compared[name])
             (gradient,) = torch.autograd.grad(scale(unit), [x_rec], retain_graph=True)
-            features = compared[name][0].shape[1]
-            terms[name] = Likelihood(batch.weigh(unit.detach()), features, gradient)
+            count = compared[name][0].shape[1]
+            terms[name] = Likelihood(batch.weigh(unit.detach()), count, gradient)
         # Discriminator: L_GAN, and the gradients of the decoder's GAN loss at x_rec and x_gen.
         gan = adversarial_backward(
             Shown(x, real.logit),
