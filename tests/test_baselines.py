@@ -12,7 +12,15 @@ from torch.distributions import Normal, kl_divergence
 import vaegan
 from tests.support.commands import Command
 from tests.support.tiny import TINY_OPTIONS, tiny_config
-from tests.test_update import GAN_LOSSES, HOW, gan_losses, penalties, relative_error
+from tests.test_update import (
+    GAN_LOSSES,
+    HOW,
+    changed,
+    drawn_for,
+    gan_losses,
+    penalties,
+    relative_error,
+)
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.errors import UserError
@@ -27,6 +35,8 @@ def inputs(config: Config) -> tuple[Networks, Tensor, Noise]:
     networks = model_networks(config)
     z = config.network.latent_size
     noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z))
+    if config.objective.augmentations:
+        noise = noise._replace(augment=torch.rand(BATCH, 2, 7))
     return networks, torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise
 
 
@@ -93,21 +103,25 @@ def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
 
 
 @pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("augment", ["none", "translation,cutout"])
 @pytest.mark.parametrize("r1", [0.0, 3.0])
 @pytest.mark.parametrize("gan_loss", GAN_LOSSES)
 def test_a_gans_networks_follow_the_two_sides_of_its_loss(
-    float64: None, gan_loss: str, r1: float, how: str
+    float64: None, gan_loss: str, r1: float, how: str, augment: str
 ) -> None:
     norm = "group" if r1 or how == "accumulated" else "batch"
     config = tiny_config(
         model="gan", gan_loss=gan_loss, norm=norm, discriminator_norm=norm, r1=r1, r2=5 * r1
-    )
+    ).replace(augment=augment)
     networks, x, noise = inputs(config)
     MODELS["gan"].update(networks, config.objective, **HOW[how])(Batch(x, noise))
     x_gen = networks.decoder(noise.z_prior)
-    (_, real), (_, gen) = (networks.discriminator(images) for images in (x, x_gen))
+    for_real, _, for_gen = drawn_for(noise)
+    (_, real), (_, gen) = (
+        networks.discriminator(changed(config, *kind)) for kind in ((x, for_real), (x_gen, for_gen))
+    )
     gan, decoder = gan_losses(config, real, [gen])
-    gan = gan + penalties(config, networks.discriminator, x, [x_gen])
+    gan = gan + penalties(config, networks.discriminator, (x, for_real), [(x_gen, for_gen)])
     assert_gradients(config, {"decoder": decoder, "discriminator": gan}, networks)
 
 

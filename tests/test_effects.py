@@ -42,6 +42,8 @@ STREAM = ("--dataset", "folder", "--placement", "stream")
         ((), "--penalty-every 16", "on a run without gradient penalties"),
         (("--model", "vae"), "--r1 1", "on --model vae"),
         (VAE_DIS, "--r2 1", "on --model vae-dis"),
+        (VAE_DIS, "--augment color", "on --model vae-dis"),
+        (("--model", "gan"), "--similarity-weights 2", "on --model gan"),
         ((*LARSEN, "--gan-loss", "hinge"), "--gate-margin 0.1", "on a run without the gate"),
         ((), "--rmsprop-decay 0.5", "with --optimizer adam"),
         (RMSPROP, "--adam-betas 0.5 0.9", "with --optimizer rmsprop"),
@@ -142,6 +144,7 @@ CHANGED: dict[str, Any] = {
     "lr_power": 4.0,
     "batch_norm_momentum": 0.7,
     "penalty_every": 3,
+    "augment": "color",
 }
 RUNS: dict[str, dict[str, Any]] = {
     "vaegan, adam": {},
@@ -173,7 +176,13 @@ RUNS: dict[str, dict[str, Any]] = {
 def _weights_after_three_steps(config: Config) -> list[Tensor]:
     torch.manual_seed(0)
     x = torch.rand(8, 1, 16, 16) * 2 - 1
-    noise = BatchNoise(Partition(8), seed=0, latent_size=6, device=torch.device("cpu"))
+    noise = BatchNoise(
+        Partition(8),
+        seed=0,
+        latent_size=6,
+        device=torch.device("cpu"),
+        augmented=bool(config.objective.augmentations),
+    )
     learner = Learner(config, Accelerator(cpu=True))
     for step in range(3):
         learner.step(Batch(x, noise(step)), step)

@@ -38,7 +38,9 @@ def reference_gradients(
     mu, logvar = encoder(x)
     x_rec = decoder(mu + (logvar / 2).exp() * noise.eps)
     x_gen = decoder(noise.z_prior)
-    (f_real, real), (f_rec, rec), (_, gen) = map(discriminator, (x, x_rec, x_gen))
+    drawn = drawn_for(noise)
+    kinds = [changed(config, *each) for each in zip((x, x_rec, x_gen), drawn, strict=True)]
+    (f_real, real), (f_rec, rec), (_, gen) = map(discriminator, kinds)
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
 
@@ -56,11 +58,12 @@ def reference_gradients(
         similarity = similarity + weight * likelihood(one - other.detach())
     logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
     gan, passed = gan_losses(config, real, logits)
-    fakes = {"both": [x_rec, x_gen], "samples": [x_gen], "reconstructions": [x_rec]}[o.fakes]
+    shown = {"both": [0, 1], "samples": [1], "reconstructions": [0]}[o.fakes]
+    fakes = [((x_rec, x_gen)[kind], drawn[1 + kind]) for kind in shown]
     losses = {
         "encoder": o.beta * prior + similarity,
         "decoder": gamma * similarity + passed,
-        "discriminator": gan + penalties(config, discriminator, x, fakes),
+        "discriminator": gan + penalties(config, discriminator, (x, drawn[0]), fakes),
     }
     return {
         name: list(
@@ -95,20 +98,65 @@ def gan_losses(config: Config, real: Tensor, fakes: list[Tensor]) -> tuple[Tenso
     return gan, -gan if o.gan_loss == "minimax" else passed
 
 
+def drawn_for(noise: Noise) -> list[Tensor]:
+    """Parameters of augmentation for real images, reconstructions and samples, each [B,7]."""
+    if noise.augment is None:
+        return [torch.zeros(BATCH, 7)] * 3
+    return [noise.augment[:, 0], noise.augment[:, 0], noise.augment[:, 1]]
+
+
+def changed(config: Config, images: Tensor, drawn: Tensor) -> Tensor:
+    """DiffAugment as it is written down, image by image; its zeros come from outside."""
+    kinds = config.objective.augment.split(",")
+    results = []
+    for x, u in zip(images, drawn.tolist(), strict=True):
+        if "color" in kinds:
+            x = x + u[0] - 0.5
+            x = (x - x.mean(0)) * (2 * u[1]) + x.mean(0)
+            x = (x - x.mean()) * (u[2] + 0.5) + x.mean()
+        side = x.shape[-1]
+        if "translation" in kinds:
+            most = side // 8
+            down, right = (int(v * (2 * most + 1)) for v in u[3:5])
+            wide = nn.functional.pad(x, [2 * most] * 4)
+            top, left = 3 * most - down, 3 * most - right
+            x = wide[:, top : top + side, left : left + side]
+        if "cutout" in kinds:
+            row, column = (int(v * (side + 1)) for v in u[5:7])
+            mask = torch.ones(side, side)
+            mask[
+                max(row - side // 4, 0) : row + side // 4,
+                max(column - side // 4, 0) : column + side // 4,
+            ] = 0
+            x = x * mask
+        results.append(x)
+    return torch.stack(results)
+
+
 def penalties(
-    config: Config, discriminator: nn.Module, x: Tensor, fakes: list[Tensor]
+    config: Config,
+    discriminator: nn.Module,
+    real: tuple[Tensor, Tensor],
+    fakes: list[tuple[Tensor, Tensor]],
 ) -> Tensor | float:
-    """R1 and R2 in the discriminator's loss, image by image."""
+    """R1 and R2 in the discriminator's loss, image by image; of images before augmentation.
+
+    Each kind of images comes with its parameters of augmentation.
+    """
     o = config.objective
     if not o.r1 and not o.r2:
         return 0.0
 
-    def squared_norm(image: Tensor) -> Tensor:
+    def squared_norm(image: Tensor, drawn: Tensor) -> Tensor:
         image = image.detach()[None].requires_grad_()
-        (gradient,) = torch.autograd.grad(discriminator(image).logit, image, create_graph=True)
+        logit = discriminator(changed(config, image, drawn[None])).logit
+        (gradient,) = torch.autograd.grad(logit, image, create_graph=True)
         return gradient.pow(2).sum()
 
-    r1, *r2 = (torch.stack([squared_norm(i) for i in kind]).mean() for kind in (x, *fakes))
+    r1, *r2 = (
+        torch.stack([squared_norm(*each) for each in zip(*kind, strict=True)]).mean()
+        for kind in (real, *fakes)
+    )
     weight = 1 / len(fakes) if o.fake_reduction == "mean" else 1.0
     return o.r1 / 2 * r1 + o.r2 / 2 * weight * torch.stack(r2).sum()
 
@@ -126,7 +174,10 @@ def inputs(config: Config, seed: int = 1) -> tuple[Networks, Tensor, Noise]:
     networks = build_networks(config.data, config.network)
     z = config.network.latent_size
     noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z))
-    return networks, torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise
+    x = torch.rand(BATCH, config.data.channels, 16, 16) * 2 - 1
+    if config.objective.augmentations:
+        noise = noise._replace(augment=torch.rand(BATCH, 2, 7))
+    return networks, x, noise
 
 
 def assert_each_gradient_is_its_own_losses(config: Config, **how: Any) -> None:
@@ -323,6 +374,28 @@ def test_gradients_are_right_for_every_layer_l(float64: None, layer: int, point:
         similarity_layer=(layer,), similarity_point=point, gamma_mode="fixed", gamma=0.3
     )
     assert_each_gradient_is_its_own_losses(config)
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
+@pytest.mark.parametrize("augment", ["color", "translation", "cutout", "cutout,translation,color"])
+def test_gradients_are_right_through_augmentation(
+    float64: None, augment: str, fakes: str, how: str
+) -> None:
+    """An image and its reconstruction are changed alike, samples on their own; penalties too."""
+    config = tiny_config(
+        augment=augment,
+        fakes=fakes,
+        channels=3,
+        norm="none",
+        discriminator_norm="group",
+        gamma_mode="fixed",
+        gamma=0.3,
+        gan_loss="relativistic",
+        r1=2.0,
+        r2=3.0,
+    )
+    assert_each_gradient_is_its_own_losses(config, **HOW[how])
 
 
 SEVERAL: dict[str, Any] = {

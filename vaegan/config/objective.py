@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vaegan.config.checks import check_settings
+from vaegan.config.checks import check, check_settings
 from vaegan.config.facts import Condition, setting, where
 from vaegan.config.names import ADVERSARIAL, WITH_ENCODER
 
 GanLoss = Literal["minimax", "non-saturating", "hinge", "relativistic"]
 # Losses whose costs are of probabilities, in nats: an equilibrium of costs means something there.
 OF_PROBABILITIES: tuple[GanLoss, ...] = ("minimax", "non-saturating")
+
+AUGMENTATIONS = ("color", "translation", "cutout")
+AUGMENT = "none, or some of color, translation and cutout, separated by commas, each once"
 
 WITH_GATE = Condition(
     lambda config: config["gate"] and config["gan_loss"] in OF_PROBABILITIES,
@@ -121,6 +124,14 @@ class ObjectiveConfig:
         needs=WITH_GATE,
     )
 
+    augment: str = setting(
+        "none",
+        "Random changes of all that the discriminator is shown, real and fake, for small data "
+        "sets (DiffAugment, Zhao et al. 2020): none, or color, translation and cutout, separated "
+        "by commas.",
+        allowed=AUGMENT,
+        models=ADVERSARIAL,
+    )
     r1: float = setting(
         0.0,
         "Weight W of the discriminator's gradient penalty on real images, W/2 * mean of "
@@ -149,6 +160,14 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        kinds = self.augmentations
+        known = len(set(kinds)) == len(kinds) and set(kinds) <= set(AUGMENTATIONS)
+        check(known, "augment", self.augment, AUGMENT)
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """The kinds of random changes."""
+        return () if self.augment == "none" else tuple(self.augment.split(","))
 
     @property
     def is_gated(self) -> bool:

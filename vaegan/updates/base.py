@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from vaegan.augmentation import augment
 from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
 from vaegan.networks import Judgement, Networks
@@ -145,6 +146,17 @@ class Update(ABC, Generic[Forward, Known]):
         features = [layer.chunk(count) for layer in together.features]
         logits = together.logit.chunk(count)
         return [Judgement(tuple(f[i] for f in features), logits[i]) for i in range(count)]
+
+    def shown(self, images: Tensor, batch: Batch, *, sampled: bool = False) -> Tensor:
+        """What the discriminator is shown of images: themselves, or changed at random.
+
+        An image and its reconstruction are changed alike, so that their features compare.
+        """
+        if not self.objective.augmentations:
+            return images
+        if batch.noise.augment is None:
+            raise ValueError("the batch's noise has no parameters of augmentation")
+        return augment(images, self.objective.augmentations, batch.noise.augment[:, int(sampled)])
 
     def real_leaf(self, batch: Batch) -> Tensor:
         """The real images, as the leaf of a graph where a penalty is due that needs it."""

@@ -24,7 +24,7 @@ class GANUpdate(Update[None, Shared]):
         x_gen = self.networks.decoder(batch.noise.z_prior)
         x_gen_leaf = cut(x_gen)
         x = self.real_leaf(batch)
-        real, gen = self.judge([x, x_gen_leaf])
+        real, gen = self.judge([self.shown(x, batch), self.shown(x_gen_leaf, batch, sampled=True)])
         gan = adversarial_backward(
             Shown(x, real.logit),
             [Shown(x_gen_leaf, gen.logit)],

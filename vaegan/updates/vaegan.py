@@ -112,7 +112,9 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
         x, x_rec = self.real_leaf(batch), cut(decoded.x_rec)
         x_gen = [] if decoded.x_gen is None else [cut(decoded.x_gen)]
         # x_rec is judged in any case, for its features.
-        real, rec, *gen = self.judge([x, x_rec, *x_gen])
+        pair = [self.shown(images, batch) for images in (x, x_rec)]
+        samples = [self.shown(images, batch, sampled=True) for images in x_gen]
+        real, rec, *gen = self.judge([*pair, *samples])
         fakes = [Shown(images, j.logit) for images, j in zip(x_gen, gen, strict=True)]
         if self.show_rec:
             fakes.insert(0, Shown(x_rec, rec.logit))
