@@ -79,7 +79,7 @@ def build_pythae_step(
         VAEGANConfig(
             input_dim=tuple(x.shape[1:]),
             latent_dim=config.network.latent_size,
-            reconstruction_layer=discriminator.network.similarity_layer,
+            reconstruction_layer=discriminator.network.similarity_layers[0],
             margin=1e9,
         ),
         _Encoder(networks),

@@ -8,12 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 import vaegan
 from tests.support.commands import Command
 from tests.support.tiny import TINY_OPTIONS, tiny_config
-from tests.test_update import relative_error
+from tests.test_update import (
+    GAN_LOSSES,
+    HOW,
+    changed,
+    drawn_for,
+    gan_losses,
+    penalties,
+    relative_error,
+)
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.errors import UserError
@@ -28,6 +35,8 @@ def inputs(config: Config) -> tuple[Networks, Tensor, Noise]:
     networks = model_networks(config)
     z = config.network.latent_size
     noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z))
+    if config.objective.augmentations:
+        noise = noise._replace(augment=torch.rand(BATCH, 2, 7))
     return networks, torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise
 
 
@@ -40,12 +49,31 @@ def assert_gradients(config: Config, losses: dict[str, Tensor], networks: Networ
 
 
 @pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance"])
-@pytest.mark.parametrize("model", ["vae", "vae-dis"])
+@pytest.mark.parametrize(
+    ("model", "layers", "weights"),
+    [
+        ("vae", (-1,), (1.0,)),
+        ("vae-dis", (-1,), (1.0,)),
+        ("vae-dis", (1,), (0.3,)),
+        ("vae-dis", (2, 0), (0.5, 2.0)),
+    ],
+)
 def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
-    float64: None, model: str, likelihood: str
+    float64: None,
+    model: str,
+    layers: tuple[int, ...],
+    weights: tuple[float, ...],
+    likelihood: str,
 ) -> None:
-    extra = {"similarity_from": "gan.pt"} if model == "vae-dis" else {}
-    config = tiny_config(model=model, likelihood=likelihood, beta=1.7, **extra)
+    extra: dict[str, Any] = {"similarity_from": "gan.pt"} if model == "vae-dis" else {}
+    config = tiny_config(
+        model=model,
+        likelihood=likelihood,
+        beta=1.7,
+        similarity_layer=layers,
+        similarity_weights=weights,
+        **extra,
+    )
     networks, x, noise = inputs(config)
     frozen = copy.deepcopy(networks.frozen)
     metrics = MODELS[config.model].update(networks, config.objective)(Batch(x, noise))
@@ -53,15 +81,17 @@ def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
     x_rec = networks.decoder(mu + (logvar / 2).exp() * noise.eps)
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
     if model == "vae":
-        squared = (x_rec - x).pow(2).flatten(1)
+        differences = [(x_rec - x).flatten(1)]
     else:
-        f_rec, f_real = (networks.frozen["discriminator"](i).features[0] for i in (x_rec, x))
-        squared = (f_rec - f_real) ** 2
-    if likelihood == "unit-variance":
-        cost = squared.sum(1).mean() / 2
-    else:
-        cost = squared.shape[1] / 2 * (squared.mean().log() + 1)
-    loss = 1.7 * prior + cost
+        f_rec, f_real = (networks.frozen["discriminator"](i).features for i in (x_rec, x))
+        differences = [one - other for one, other in zip(f_rec, f_real, strict=True)]
+    loss = 1.7 * prior
+    for weight, difference in zip(weights, differences, strict=True):
+        squared = difference**2
+        if likelihood == "unit-variance":
+            loss = loss + weight * squared.sum(1).mean() / 2
+        else:
+            loss = loss + weight * squared.shape[1] / 2 * (squared.mean().log() + 1)
     assert_gradients(config, {"encoder": loss, "decoder": loss}, networks)
     torch.testing.assert_close(metrics["loss/encoder"], loss.detach())
     if model == "vae-dis":  # neither its weights nor its running statistics move
@@ -72,20 +102,26 @@ def test_a_vae_follows_its_elbo_in_pixels_or_frozen_features(
             assert torch.equal(value, before.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("passes", ["separate", "joint"])
-@pytest.mark.parametrize("gan_loss", ["minimax", "non-saturating"])
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("augment", ["none", "translation,cutout"])
+@pytest.mark.parametrize("r1", [0.0, 3.0])
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
 def test_a_gans_networks_follow_the_two_sides_of_its_loss(
-    float64: None, gan_loss: str, passes: str
+    float64: None, gan_loss: str, r1: float, how: str, augment: str
 ) -> None:
-    config = tiny_config(model="gan", gan_loss=gan_loss)
+    norm = "group" if r1 or how == "accumulated" else "batch"
+    config = tiny_config(
+        model="gan", gan_loss=gan_loss, norm=norm, discriminator_norm=norm, r1=r1, r2=5 * r1
+    ).replace(augment=augment)
     networks, x, noise = inputs(config)
-    joint = passes == "joint"
-    MODELS["gan"].update(networks, config.objective, joint=joint)(Batch(x, noise))
+    MODELS["gan"].update(networks, config.objective, **HOW[how])(Batch(x, noise))
+    x_gen = networks.decoder(noise.z_prior)
+    for_real, _, for_gen = drawn_for(noise)
     (_, real), (_, gen) = (
-        networks.discriminator(images) for images in (x, networks.decoder(noise.z_prior))
+        networks.discriminator(changed(config, *kind)) for kind in ((x, for_real), (x_gen, for_gen))
     )
-    gan = bce(real, torch.ones_like(real)) + bce(gen, torch.zeros_like(gen))
-    decoder = -gan if gan_loss == "minimax" else bce(gen, torch.ones_like(gen))
+    gan, decoder = gan_losses(config, real, [gen])
+    gan = gan + penalties(config, networks.discriminator, (x, for_real), [(x_gen, for_gen)])
     assert_gradients(config, {"decoder": decoder, "discriminator": gan}, networks)
 
 

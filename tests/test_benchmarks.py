@@ -129,7 +129,7 @@ def test_update_computes_no_more_than_three_owned_gradients_need(
         d = count_work(lambda: decoder(noise.z_prior)).flop
         s = count_work(lambda: discriminator(x)).flop
         assert isinstance(discriminator, Discriminator)
-        stages = discriminator.stages[: discriminator.similarity_layer]
+        stages = discriminator.stages[: discriminator.similarity_layers[0]]
         s_l = count_work(lambda: nn.Sequential(discriminator.stem, *stages)(x)).flop
         found = count_work(lambda: VAEGANUpdate(networks, config.objective)(Batch(x, noise))).flop
     least = 3 * e + 7 * d + 9 * s + s_l

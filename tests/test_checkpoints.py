@@ -16,9 +16,10 @@ from accelerate import Accelerator
 from PIL import Image
 
 from tests.support.forked import Forked
-from tests.support.tiny import TINY_OPTIONS, tiny_config
+from tests.support.tiny import TINY_OPTIONS, noise_for, tiny_config
 from tests.test_faults import QUICKLY, logged
 from tests.test_run import same
+from vaegan.batch import Batch
 from vaegan.commands.train import main
 from vaegan.config import FACTS, GROUP_OF, SETTINGS, Config
 from vaegan.errors import UserError
@@ -145,6 +146,20 @@ def test_statistics_of_another_number_of_processes_are_averaged() -> None:
     assert after.keys() == before.keys()
     for name, ranks in before.items():
         assert torch.equal(after[name][0].double(), ranks.double().mean(0)), name
+
+
+def test_a_resumed_run_has_the_last_penalties_of_its_lazy_steps() -> None:
+    accelerator = Accelerator(cpu=True)
+    config = tiny_config(r1=1.0, penalty_every=3, discriminator_norm="group")
+    straight, resumed = Learner(config, accelerator), Learner(config, accelerator)
+    x, noise = torch.rand(8, 1, 16, 16), noise_for(8)
+    straight.step(Batch(x, noise(0)), 0)
+    resumed.load_state_dict(straight.state_dict())
+    own = gather_rank_state(straight, Meter(), accelerator)
+    load_rank_state(own, resumed, Meter(), accelerator)
+    metrics = [learner.step(Batch(x, noise(1)), 1) for learner in (straight, resumed)]
+    assert metrics[0]["loss/r1"] > 0
+    assert same(metrics[0], metrics[1])
 
 
 def content(step: int) -> dict[str, Any]:

@@ -40,6 +40,14 @@ def test_a_saved_config_rebuilds_itself(recipe: Any, dataset: Any) -> None:
         ({"seed": -1}, "--seed -1"),
         ({"workers": -1}, "--workers -1"),
         ({"log_every": 0}, "--log-every 0"),
+        ({"similarity_layer": ()}, "one to ten layers, each named once"),
+        ({"similarity_layer": (0, -3)}, "--similarity-layer 0 -3 is not allowed"),
+        ({"similarity_weights": (1.0, 2.0)}, "one for each of the 1 layers of --similarity-layer"),
+        ({"augment": "translation,flip"}, "--augment translation,flip is not allowed"),
+        ({"augment": "color,color"}, "separated by commas, each once"),
+        ({"augment": ""}, "it must be none, or some of color, translation and cutout"),
+        ({"r1": 10.0}, "--r1 10.0 and --r2 0.0 penalise"),
+        ({"model": "gan", "r2": 1.0}, "give --discriminator-norm group or none."),
     ],
 )
 def test_a_bad_value_is_answered_with_what_is_allowed(
@@ -148,6 +156,17 @@ def test_a_config_of_the_groups_before_is_read() -> None:
     assert Config.from_dict(values) == config
     values["run"]["speed"] = 1
     with pytest.raises(UserError, match=r"unknown setting run\.speed"):
+        Config.from_dict(values)
+
+
+def test_a_config_with_a_single_layer_l_is_read() -> None:
+    config = tiny_config(similarity_layer=(1,))
+    values = config.to_dict()
+    assert values["network"]["similarity_layer"] == [1]
+    values["network"]["similarity_layer"] = 1
+    assert Config.from_dict(values) == config
+    values["network"]["similarity_layer"] = "one"
+    with pytest.raises(UserError, match=r"network\.similarity_layer"):
         Config.from_dict(values)
 
 

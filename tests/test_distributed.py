@@ -37,6 +37,14 @@ CASES: dict[str, dict[str, Any]] = {
     "paper, accumulated": {**PAPER, "accumulate": 2},
     "samples": {**SETTINGS, "fakes": "samples", "gan_loss": "minimax"},
     "joint": {**SETTINGS, "discriminator_passes": "joint"},
+    "relativistic, penalised, augmented": {
+        **SETTINGS,
+        "gan_loss": "relativistic",
+        "r1": 1.0,
+        "r2": 0.5,
+        "augment": "color,translation,cutout",
+        "accumulate": 2,
+    },
     "vae": {**SETTINGS, "model": "vae"},
     "vae, accumulated": {**SETTINGS, "model": "vae", "accumulate": 3},
     "gan": {**SETTINGS, "model": "gan"},
@@ -93,7 +101,11 @@ def train_in_float64(folder: Path) -> None:
         source = load_source(config.data)
         order = BatchOrder(len(source), partition, seed=0)
         noise = BatchNoise(
-            partition, seed=0, latent_size=config.network.latent_size, device=learner.device
+            partition,
+            seed=0,
+            latent_size=config.network.latent_size,
+            device=learner.device,
+            augmented=bool(config.objective.augmentations),
         )
         loader = Loader(source, order, noise, config.data, learner.device)
         metrics: dict[str, torch.Tensor] = {}

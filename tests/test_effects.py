@@ -38,6 +38,14 @@ STREAM = ("--dataset", "folder", "--placement", "stream")
         ((), "--gate-equilibrium 0.5", "on a run without the gate"),
         ((*LARSEN, "--no-gate"), "--gate-margin 0.1", "on a run without the gate"),
         ((*LARSEN, "--model", "vae"), "--no-gate", "on --model vae"),
+        (("--gan-loss", "hinge"), "--gate", "with --gan-loss hinge"),
+        (("--gan-loss", "relativistic"), "--gate", "with --gan-loss relativistic"),
+        ((), "--penalty-every 16", "on a run without gradient penalties"),
+        (("--model", "vae"), "--r1 1", "on --model vae"),
+        (VAE_DIS, "--r2 1", "on --model vae-dis"),
+        (VAE_DIS, "--augment color", "on --model vae-dis"),
+        (("--model", "gan"), "--similarity-weights 2", "on --model gan"),
+        ((*LARSEN, "--gan-loss", "hinge"), "--gate-margin 0.1", "on a run without the gate"),
         ((), "--rmsprop-decay 0.5", "with --optimizer adam"),
         (RMSPROP, "--adam-betas 0.5 0.9", "with --optimizer rmsprop"),
         (("--fakes", "samples"), "--fake-reduction sum", "with --fakes samples"),
@@ -132,7 +140,8 @@ CHANGED: dict[str, Any] = {
     "gan_loss": "minimax",
     "beta": 7.0,
     "likelihood": "unit-variance",
-    "similarity_layer": 0,
+    "similarity_layer": (0,),
+    "similarity_weights": (2.0,),
     "similarity_point": "convolution",
     "adam_betas": (0.1, 0.2),
     "rmsprop_decay": 0.1,
@@ -146,6 +155,8 @@ CHANGED: dict[str, Any] = {
     "norm": "none",
     "blocks": 2,
     "group_width": 1,
+    "penalty_every": 3,
+    "augment": "color",
 }
 RUNS: dict[str, dict[str, Any]] = {
     "vaegan, adam": {},
@@ -172,13 +183,25 @@ OF_SOME_NETWORKS: dict[str, Any] = {
     "encoder_hidden": 5,
     "discriminator_hidden": 5,
     "discriminator_norm": "none",
+    "gan, hinge, penalty": {
+        "model": "gan",
+        "gan_loss": "hinge",
+        "discriminator_norm": "group",
+        "r1": 1.0,
+    },
 }
 
 
 def _weights_after_three_steps(config: Config) -> list[Tensor]:
     torch.manual_seed(0)
     x = torch.rand(8, 1, 16, 16) * 2 - 1
-    noise = BatchNoise(Partition(8), seed=0, latent_size=6, device=torch.device("cpu"))
+    noise = BatchNoise(
+        Partition(8),
+        seed=0,
+        latent_size=6,
+        device=torch.device("cpu"),
+        augmented=bool(config.objective.augmentations),
+    )
     learner = Learner(config, Accelerator(cpu=True))
     for step in range(3):
         learner.step(Batch(x, noise(step)), step)

@@ -217,9 +217,17 @@ class TestLossScale:
         )
         return accelerator
 
+    @pytest.mark.parametrize("penalty", [0.0, 1.0])
     @pytest.mark.parametrize("gate", [False, True])
-    def test_scaled_steps_are_the_plain_ones(self, scaled: Accelerator, gate: bool) -> None:
+    def test_scaled_steps_are_the_plain_ones(
+        self, scaled: Accelerator, gate: bool, penalty: float
+    ) -> None:
+        """Gradient penalties have squares of gradients, which no scale may be in."""
         config = tiny_config(gate=gate, gate_margin=0.005, clip_grad_norm=0.5)
+        if penalty:
+            config = config.replace(
+                r1=penalty, r2=penalty, penalty_every=2, discriminator_norm="group"
+            )
         learner = Learner(config, scaled)
         batches = [batch.double() for batch in digits(config, 4)]
         metrics = [learner.step(batch, step) for step, batch in enumerate(batches)]

@@ -1,12 +1,14 @@
 """The order of images: each once per epoch, whatever the batch, the processes or the resume."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 
 from tests.support.tiny import noise_for
-from vaegan.batch import Partition
+from vaegan.augmentation import PARAMETERS
+from vaegan.batch import Batch, Partition
 from vaegan.config import DataConfig
 from vaegan.data import BatchOrder, Loader, load_source
 from vaegan.data.sources import ArrayImages
@@ -35,23 +37,62 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 def test_processes_share_one_global_batch(world: int) -> None:
     """Order and noise are those of one process with the whole batch, cut into even parts."""
     whole_order = BatchOrder(31, Partition(12), seed=0)
-    whole_noise = BatchNoise(Partition(12), seed=0, latent_size=3, device=CPU)
+    draw: dict[str, Any] = {"seed": 0, "latent_size": 3, "device": CPU, "augmented": True}
+    whole_noise = BatchNoise(Partition(12), **draw)
     ranks = [Partition(12, rank, world) for rank in range(world)]
     sizes = [len(range(12)[partition.part]) for partition in ranks]
     assert max(sizes) - min(sizes) == (1 if 12 % world else 0)
     for step in range(6):
         parts = [BatchOrder(31, partition, seed=0)(step) for partition in ranks]
         assert torch.equal(torch.cat(parts), whole_order(step))
-        noises = [
-            BatchNoise(partition, seed=0, latent_size=3, device=CPU)(step) for partition in ranks
-        ]
-        assert torch.equal(torch.cat([n.eps for n in noises]), whole_noise(step).eps)
-        assert torch.equal(torch.cat([n.z_prior for n in noises]), whole_noise(step).z_prior)
+        noises = [BatchNoise(partition, **draw)(step) for partition in ranks]
+        for pieces, whole in zip(zip(*noises, strict=True), whole_noise(step), strict=True):
+            assert whole is not None
+            assert torch.equal(torch.cat(pieces), whole)
+
+
+def test_parameters_of_augmentation_leave_the_other_noise_as_it_is() -> None:
+    plain, augmented = (
+        BatchNoise(Partition(500), seed=0, latent_size=3, device=CPU, augmented=on)
+        for on in (False, True)
+    )
+    assert plain(2).augment is None
+    assert torch.equal(plain(2).eps, augmented(2).eps)
+    assert torch.equal(plain(2).z_prior, augmented(2).z_prior)
+    drawn = augmented(2).augment
+    assert drawn is not None
+    assert drawn.shape == (500, 2, PARAMETERS)
+    assert 0 <= float(drawn.min()) < 0.01 < 0.99 < float(drawn.max()) < 1
+    assert not torch.equal(drawn[:, 0], drawn[:, 1])
+    again = augmented(3).augment
+    assert again is not None
+    assert not torch.equal(again, drawn)
+
+
+@pytest.mark.parametrize("labels", [None, torch.arange(4)])
+def test_a_batch_is_split_and_copied_with_its_parameters_of_augmentation(
+    labels: torch.Tensor | None,
+) -> None:
+    noise = BatchNoise(Partition(4), seed=0, latent_size=3, device=CPU, augmented=True)
+    batch = Batch(torch.rand(4, 1, 16, 16), noise(0), labels)
+    first, second = batch.split(2)
+    assert first.noise.augment is not None
+    assert second.noise.augment is not None
+    assert batch.noise.augment is not None
+    both = torch.cat([first.noise.augment, second.noise.augment])
+    assert torch.equal(both, batch.noise.augment)
+    assert (first.labels is None) == (labels is None)
+    copy = batch.clone()
+    copy.copy_(Batch(batch.images, noise(1), labels))
+    assert copy.noise.augment is not None
+    expected = noise(1).augment
+    assert expected is not None
+    assert torch.equal(copy.noise.augment, expected)
 
 
 def test_noise_is_standard_normal_and_the_two_draws_differ() -> None:
     noise = BatchNoise(Partition(4000), seed=0, latent_size=8, device=CPU)
-    for draw in noise(5):
+    for draw in (noise(5).eps, noise(5).z_prior):
         assert abs(float(draw.mean())) < 0.02
         assert abs(float(draw.std()) - 1) < 0.02
     correlation = (noise(5).eps * noise(5).z_prior).mean()

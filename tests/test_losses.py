@@ -9,9 +9,12 @@ from torch.distributions import Normal, kl_divergence
 from vaegan.losses import (
     at_variance,
     fake_cost,
+    hinge_fake_cost,
+    hinge_real_cost,
     optimal_variance,
     prior_loss,
     real_cost,
+    relativistic_cost,
     similarity_loss,
 )
 
@@ -73,3 +76,17 @@ def test_gan_costs_are_binary_cross_entropies_on_logits(float64: None, value: fl
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     torch.testing.assert_close(real_cost(logit), bce(logit, torch.ones(4)))
     torch.testing.assert_close(fake_cost(logit), bce(logit, torch.zeros(4)))
+
+
+@pytest.mark.parametrize("value", [-60.0, -1.0, 0.0, 2.0, 60.0])
+def test_a_hinge_costs_nothing_beyond_its_margin(float64: None, value: float) -> None:
+    logit = torch.full((4,), value)
+    torch.testing.assert_close(hinge_real_cost(logit), torch.tensor(max(0.0, 1 - value)))
+    torch.testing.assert_close(hinge_fake_cost(logit), torch.tensor(max(0.0, 1 + value)))
+
+
+def test_a_relativistic_cost_is_of_pairs_at_the_same_place(float64: None) -> None:
+    higher, lower = torch.tensor([3.0, -1.0]), torch.tensor([1.0, 60.0])
+    expected = (torch.tensor(-2.0).exp().log1p() + 61) / 2
+    torch.testing.assert_close(relativistic_cost(higher, lower), expected)
+    assert not torch.equal(relativistic_cost(higher.flip(0), lower), expected)

@@ -47,7 +47,7 @@ def test_larsen_recipe_has_the_authors_shape_at_32_pixels() -> None:
     network = recipe_config("larsen2016", "cifar10").network
     assert network.decoder_widths == (256, 192, 128, 32)
     assert network.discriminator_widths == (128, 192, 256)
-    assert (network.similarity_layer, network.similarity_point) == (2, "convolution")
+    assert (network.similarity_layer, network.similarity_point) == ((2,), "convolution")
 
 
 @pytest.mark.parametrize("recipe", ["default", "larsen2016", "seed"])
@@ -88,14 +88,14 @@ def _features(config: Config, x: torch.Tensor) -> torch.Tensor:
 
 def test_layer_l_is_the_stage_and_point_that_was_asked_for() -> None:
     x = torch.randn(4, 1, 16, 16)
-    stem = _features(tiny_config(similarity_layer=0), x)
-    first = _features(tiny_config(similarity_layer=1), x)
-    last = _features(tiny_config(similarity_layer=-1), x)
+    stem = _features(tiny_config(similarity_layer=(0,)), x)
+    first = _features(tiny_config(similarity_layer=(1,)), x)
+    last = _features(tiny_config(similarity_layer=(-1,)), x)
     assert stem.shape == (4, 4 * 16 * 16)
     assert first.shape == (4, 6 * 8 * 8)
     assert last.shape == (4, 8 * 4 * 4)
-    torch.testing.assert_close(last, _features(tiny_config(similarity_layer=2), x))
-    torch.testing.assert_close(stem, _features(tiny_config(similarity_layer=-3), x))
+    torch.testing.assert_close(last, _features(tiny_config(similarity_layer=(2,)), x))
+    torch.testing.assert_close(stem, _features(tiny_config(similarity_layer=(-3,)), x))
     # Convolution -> batch norm -> leaky ReLU turns the one point into the other.
     at_convolution = _features(tiny_config(similarity_point="convolution"), x).view(4, 8, 4, 4)
     normalised = torch.nn.functional.batch_norm(at_convolution, None, None, training=True)
@@ -103,9 +103,20 @@ def test_layer_l_is_the_stage_and_point_that_was_asked_for() -> None:
     torch.testing.assert_close(last, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_several_layers_come_in_the_order_that_was_asked_for() -> None:
+    x = torch.randn(4, 1, 16, 16)
+    config = tiny_config(similarity_layer=(-1, 0))
+    torch.manual_seed(0)
+    discriminator = build_networks(config.data, config.network).discriminator
+    for only_features in (False, True):
+        last, stem = discriminator(x, only_features=only_features).features
+        torch.testing.assert_close(last, _features(tiny_config(similarity_layer=(2,)), x))
+        torch.testing.assert_close(stem, _features(tiny_config(similarity_layer=(0,)), x))
+
+
 def test_layer_l_beyond_the_last_is_refused() -> None:
     with pytest.raises(UserError, match=r"--similarity-layer 3 is not allowed.*from 0 to 2"):
-        tiny_config(similarity_layer=3)
+        tiny_config(similarity_layer=(3,))
 
 
 @pytest.mark.parametrize("recipe", ["default", "larsen2016", "seed"])
@@ -231,9 +242,9 @@ def test_residual_features_are_those_of_the_stem_and_of_each_stage() -> None:
     x = torch.randn(4, 1, 16, 16)
     shapes = {0: 4 * 16 * 16, 1: 6 * 8 * 8, 2: 8 * 4 * 4}
     for layer, features in shapes.items():
-        found = _features(tiny_config(similarity_layer=layer, **RESIDUAL), x)
+        found = _features(tiny_config(similarity_layer=(layer,), **RESIDUAL), x)
         assert found.shape == (4, features)
-        again = _features(tiny_config(similarity_layer=layer - 3, **RESIDUAL), x)
+        again = _features(tiny_config(similarity_layer=(layer - 3,), **RESIDUAL), x)
         assert torch.equal(found, again)
     discriminator = build_networks(
         tiny_config().data, tiny_config(**RESIDUAL).network

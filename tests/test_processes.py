@@ -199,6 +199,9 @@ def test_precisions_that_cannot_be_had_are_refused(monkeypatch: pytest.MonkeyPat
         choose_precision("auto", cuda=True)
 
 
+PENALTIES: dict[str, Any] = {"r1": 1.0, "discriminator_norm": "group"}
+
+
 @pytest.mark.parametrize(
     ("settings", "launch", "sentence"),
     [
@@ -219,6 +222,15 @@ def test_precisions_that_cannot_be_had_are_refused(monkeypatch: pytest.MonkeyPat
         ({"compile": "graph", "sync_batchnorm": True}, {"num_processes": 8}, None),
         ({"compile": "inductor"}, {"num_processes": 8}, None),
         ({"compile": "inductor", "sync_batchnorm": True}, {}, None),
+        ({"compile": "inductor", **PENALTIES}, {}, "differentiate twice, as --r1 1.0 and --r2 0.0"),
+        (
+            {"compile": "graph", "penalty_every": 16, **PENALTIES},
+            {},
+            "with --penalty-every 16 only some have penalties",
+        ),
+        ({"compile": "graph", **PENALTIES}, {}, None),
+        ({"compile": "none", "penalty_every": 16, **PENALTIES}, {}, None),
+        ({"compile": "inductor", "model": "vae", **PENALTIES}, {}, None),
         ({"compile": "none"}, {"num_processes": 8, "mixed_precision": "fp16"}, None),
     ],
 )

@@ -6,11 +6,12 @@ The reference is the definition itself: three whole losses, each differentiated 
 
 import copy
 import itertools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
@@ -18,12 +19,15 @@ from tests.support.residual import start_branches
 from tests.support.tiny import tiny_config
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
+from vaegan.config.objective import GanLoss
 from vaegan.networks import Networks, build_networks
 from vaegan.step.optim import build_optimizer, equilibrium_gate, gated_step
 from vaegan.updates.balance import GradientBalance
+from vaegan.updates.penalties import Penalties
 from vaegan.updates.vaegan import VAEGANUpdate
 
 BATCH = 5
+CPU = torch.device("cpu")
 
 
 def reference_gradients(
@@ -35,7 +39,9 @@ def reference_gradients(
     mu, logvar = encoder(x)
     x_rec = decoder(mu + (logvar / 2).exp() * noise.eps)
     x_gen = decoder(noise.z_prior)
-    ((f_real,), real), ((f_rec,), rec), (_, gen) = map(discriminator, (x, x_rec, x_gen))
+    drawn = drawn_for(noise)
+    kinds = [changed(config, *each) for each in zip((x, x_rec, x_gen), drawn, strict=True)]
+    (f_real, real), (f_rec, rec), (_, gen) = map(discriminator, kinds)
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
 
@@ -47,16 +53,18 @@ def reference_gradients(
         # optimum it is zero.
         return squared.shape[1] / 2 * (squared.mean().log() + 1)
 
-    similarity = likelihood(f_rec - f_real.detach()) + o.pixel_weight * likelihood(x_rec - x)
+    similarity = o.pixel_weight * likelihood(x_rec - x)
+    weights = o.similarity_weights * (len(f_rec) if len(o.similarity_weights) == 1 else 1)
+    for weight, one, other in zip(weights, f_rec, f_real, strict=True):
+        similarity = similarity + weight * likelihood(one - other.detach())
     logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
-    weight = 1 / len(logits) if o.fake_reduction == "mean" else 1
-    found_out = sum(weight * bce(t, torch.zeros_like(t)) for t in logits)
-    passed = sum(weight * bce(t, torch.ones_like(t)) for t in logits)
-    gan = bce(real, torch.ones_like(real)) + found_out
+    gan, passed = gan_losses(config, real, logits)
+    shown = {"both": [0, 1], "samples": [1], "reconstructions": [0]}[o.fakes]
+    fakes = [((x_rec, x_gen)[kind], drawn[1 + kind]) for kind in shown]
     losses = {
         "encoder": o.beta * prior + similarity,
-        "decoder": gamma * similarity + (-gan if o.gan_loss == "minimax" else passed),
-        "discriminator": gan,
+        "decoder": gamma * similarity + passed,
+        "discriminator": gan + penalties(config, discriminator, (x, drawn[0]), fakes),
     }
     return {
         name: list(
@@ -64,6 +72,94 @@ def reference_gradients(
         )
         for name, loss in losses.items()
     }
+
+
+def gan_losses(config: Config, real: Tensor, fakes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The discriminator's and the decoder's, from the logits of each kind of images."""
+    o = config.objective
+    weight = 1 / len(fakes) if o.fake_reduction == "mean" else 1.0
+
+    def over_kinds(cost: Callable[[Tensor], Tensor]) -> Tensor:
+        return weight * torch.stack([cost(fake) for fake in fakes]).sum()
+
+    if o.gan_loss == "relativistic":
+        return (
+            over_kinds(lambda fake: -(real - fake).sigmoid().log().mean()),
+            over_kinds(lambda fake: -(fake - real).sigmoid().log().mean()),
+        )
+    if o.gan_loss == "hinge":
+        zero = torch.zeros(())
+        return (
+            torch.maximum(1 - real, zero).mean()
+            + over_kinds(lambda fake: torch.maximum(1 + fake, zero).mean()),
+            -over_kinds(torch.mean),
+        )
+    gan = bce(real, torch.ones_like(real)) + over_kinds(lambda t: bce(t, torch.zeros_like(t)))
+    passed = over_kinds(lambda t: bce(t, torch.ones_like(t)))
+    return gan, -gan if o.gan_loss == "minimax" else passed
+
+
+def drawn_for(noise: Noise) -> list[Tensor]:
+    """Parameters of augmentation for real images, reconstructions and samples, each [B,7]."""
+    if noise.augment is None:
+        return [torch.zeros(BATCH, 7)] * 3
+    return [noise.augment[:, 0], noise.augment[:, 0], noise.augment[:, 1]]
+
+
+def changed(config: Config, images: Tensor, drawn: Tensor) -> Tensor:
+    """DiffAugment as it is written down, image by image; its zeros come from outside."""
+    kinds = config.objective.augment.split(",")
+    results = []
+    for x, u in zip(images, drawn.tolist(), strict=True):
+        if "color" in kinds:
+            x = x + u[0] - 0.5
+            x = (x - x.mean(0)) * (2 * u[1]) + x.mean(0)
+            x = (x - x.mean()) * (u[2] + 0.5) + x.mean()
+        side = x.shape[-1]
+        if "translation" in kinds:
+            most = side // 8
+            down, right = (int(v * (2 * most + 1)) for v in u[3:5])
+            wide = nn.functional.pad(x, [2 * most] * 4)
+            top, left = 3 * most - down, 3 * most - right
+            x = wide[:, top : top + side, left : left + side]
+        if "cutout" in kinds:
+            row, column = (int(v * (side + 1)) for v in u[5:7])
+            mask = torch.ones(side, side)
+            mask[
+                max(row - side // 4, 0) : row + side // 4,
+                max(column - side // 4, 0) : column + side // 4,
+            ] = 0
+            x = x * mask
+        results.append(x)
+    return torch.stack(results)
+
+
+def penalties(
+    config: Config,
+    discriminator: nn.Module,
+    real: tuple[Tensor, Tensor],
+    fakes: list[tuple[Tensor, Tensor]],
+) -> Tensor | float:
+    """R1 and R2 in the discriminator's loss, image by image; of images before augmentation.
+
+    Each kind of images comes with its parameters of augmentation.
+    """
+    o = config.objective
+    if not o.r1 and not o.r2:
+        return 0.0
+
+    def squared_norm(image: Tensor, drawn: Tensor) -> Tensor:
+        image = image.detach()[None].requires_grad_()
+        logit = discriminator(changed(config, image, drawn[None])).logit
+        (gradient,) = torch.autograd.grad(logit, image, create_graph=True)
+        return gradient.pow(2).sum()
+
+    r1, *r2 = (
+        torch.stack([squared_norm(*each) for each in zip(*kind, strict=True)]).mean()
+        for kind in (real, *fakes)
+    )
+    weight = 1 / len(fakes) if o.fake_reduction == "mean" else 1.0
+    return o.r1 / 2 * r1 + o.r2 / 2 * weight * torch.stack(r2).sum()
 
 
 def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
@@ -82,23 +178,27 @@ def inputs(config: Config, seed: int = 1) -> tuple[Networks, Tensor, Noise]:
             start_branches(module)
     z = config.network.latent_size
     noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z))
-    return networks, torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise
+    x = torch.rand(BATCH, config.data.channels, 16, 16) * 2 - 1
+    if config.objective.augmentations:
+        noise = noise._replace(augment=torch.rand(BATCH, 2, 7))
+    return networks, x, noise
 
 
-def assert_each_gradient_is_its_own_losses(config: Config) -> None:
+def assert_each_gradient_is_its_own_losses(config: Config, **how: Any) -> None:
     networks, x, noise = inputs(config)
     expected = reference_gradients(networks, config, x, noise, config.objective.gamma)
-    VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    VAEGANUpdate(networks, config.objective, **how)(Batch(x, noise))
     for name, module in networks.by_name().items():
         found = [p.grad for p in module.parameters()]
         assert relative_error(found, expected[name]) < 1e-10, name  # type: ignore[arg-type]
 
 
+GAN_LOSSES = get_args(GanLoss)
 CASES = list(
     itertools.product(
         ["both", "samples", "reconstructions"],
         ["sum", "mean"],
-        ["minimax", "non-saturating"],
+        GAN_LOSSES,
         ["unit-variance", "optimal-variance"],
         [("paper", "batch"), ("paper", "none"), ("residual", "none")],
     )
@@ -123,6 +223,137 @@ def test_gradients_are_those_of_each_networks_own_loss(
         beta=1.7,
     )
     assert_each_gradient_is_its_own_losses(config)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("accumulate", [2, 5])
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
+def test_gradients_are_the_same_in_micro_batches(
+    float64: None, gan_loss: str, accumulate: int, joint: bool
+) -> None:
+    """A relativistic loss has the same pairs in them as in the whole batch."""
+    config = tiny_config(
+        gan_loss=gan_loss,
+        norm="none",
+        discriminator_norm="group",
+        gamma_mode="fixed",
+        gamma=0.3,
+    )
+    assert_each_gradient_is_its_own_losses(config, accumulate=accumulate, joint=joint)
+
+
+HOW: dict[str, dict[str, Any]] = {
+    "separate": {},
+    "joint": {"joint": True},
+    "accumulated": {"accumulate": 2},
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize(("norm", "reduction"), [("group", "sum"), ("none", "mean")])
+@pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
+def test_gradients_are_right_with_gradient_penalties(
+    float64: None, gan_loss: str, fakes: str, norm: str, reduction: str, how: str
+) -> None:
+    config = tiny_config(
+        gan_loss=gan_loss,
+        fakes=fakes,
+        fake_reduction=reduction,
+        norm=norm,
+        discriminator_norm=norm,
+        gamma_mode="fixed",
+        gamma=0.3,
+        r1=3.0,
+        r2=20.0,
+    )
+    assert_each_gradient_is_its_own_losses(config, **HOW[how])
+
+
+@pytest.mark.parametrize(("r1", "r2"), [(3.0, 0.0), (0.0, 3.0)])
+def test_each_gradient_penalty_is_there_alone(float64: None, r1: float, r2: float) -> None:
+    """Minimax, where the decoder's gradient is otherwise a by-product of the discriminator's."""
+    config = tiny_config(
+        gan_loss="minimax", discriminator_norm="none", gamma_mode="fixed", r1=r1, r2=r2
+    )
+    assert_each_gradient_is_its_own_losses(config)
+    networks, x, noise = inputs(config)
+    with_it, without = (
+        reference_gradients(networks, each, x, noise, 0.3)["discriminator"]
+        for each in (config, config.replace(r1=0.0, r2=0.0))
+    )
+    assert relative_error(with_it, without) > 1e-3
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    assert ("loss/r1" in metrics, "loss/r2" in metrics) == (r1 > 0, r2 > 0)
+
+
+def test_lazy_penalties_weigh_as_much_over_their_steps(float64: None) -> None:
+    """Every third step has them at three times the weight; metrics keep their last values."""
+    plain = tiny_config(discriminator_norm="none", gamma_mode="fixed", gamma=0.3)
+    lazy = plain.replace(r1=2.0, r2=1.0, penalty_every=3)
+    networks, x, noise = inputs(plain)
+    update = VAEGANUpdate(networks, lazy.objective)
+    assert update.penalties is not None
+    rows = []
+    for step in range(7):
+        x = -x  # other images at every step
+        for module in networks.by_name().values():
+            module.zero_grad()
+        update.penalties.begin(step)
+        rows.append(update(Batch(x, noise)))
+        config = plain.replace(r1=6.0, r2=3.0) if step % 3 == 0 else plain
+        expected = reference_gradients(networks, config, x, noise, 0.3)
+        for name, module in networks.by_name().items():
+            found = [p.grad for p in module.parameters()]
+            assert relative_error(found, expected[name]) < 1e-10, (step, name)  # type: ignore[arg-type]
+    assert [list(row) for row in rows] == [list(rows[0])] * 7
+    for name in ("loss/r1", "loss/r2"):
+        seen = [float(row[name]) for row in rows]
+        assert seen[0] == seen[1] == seen[2] != seen[3] == seen[4] == seen[5], name
+    for row in rows:
+        penalty = row["loss/r1"] + row["loss/r2"] / 2
+        torch.testing.assert_close(row["loss/discriminator"], row["loss/gan"] + penalty)
+
+
+def test_a_penalty_that_overflows_is_not_carried_to_later_steps() -> None:
+    penalties = Penalties(tiny_config(r1=1.0, discriminator_norm="none").objective, CPU)
+    metrics = {"loss/discriminator": torch.tensor(1.0), "loss/r1": torch.tensor(4.0)}
+    penalties.complete(metrics)
+    broken = {"loss/discriminator": torch.tensor(1.0), "loss/r1": torch.tensor(torch.inf)}
+    penalties.complete(broken)
+    assert broken["loss/r1"].isinf()
+    penalties.due = False
+    later = {"loss/discriminator": torch.tensor(1.0)}
+    penalties.complete(later)
+    assert (float(later["loss/r1"]), float(later["loss/discriminator"])) == (4.0, 3.0)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
+def test_metrics_of_a_gan_loss_are_its_parts(float64: None, gan_loss: str, reduction: str) -> None:
+    """loss/gan is what the discriminator follows: loss/gan_real, and for each kind of fakes, as it
+    is weighed, loss/gan_fake. A relativistic pair counts half as real and half as fake."""
+    config = tiny_config(gan_loss=gan_loss, fake_reduction=reduction, gamma=0.0, gamma_mode="fixed")
+    networks, x, noise = inputs(config)
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    mu, logvar = networks.encoder(x)
+    x_rec = networks.decoder(mu + (logvar / 2).exp() * noise.eps)
+    real, *fakes = (
+        networks.discriminator(images).logit
+        for images in (x, x_rec, networks.decoder(noise.z_prior))
+    )
+    discriminator, decoder = (loss.detach() for loss in gan_losses(config, real, fakes))
+    weight = 2 if reduction == "sum" else 1
+    for name in ("loss/gan", "loss/discriminator"):
+        torch.testing.assert_close(metrics[name], discriminator)
+    parts = metrics["loss/gan_real"] + weight * metrics["loss/gan_fake"]
+    torch.testing.assert_close(parts, discriminator)
+    if gan_loss == "minimax":  # no gradient of the decoder passes through real images
+        decoder = decoder + metrics["loss/gan_real"]
+    torch.testing.assert_close(metrics["loss/decoder"], decoder)
+    if gan_loss == "relativistic":
+        torch.testing.assert_close(metrics["loss/gan_real"], discriminator / 2)
+    torch.testing.assert_close(metrics["dis/real"], real.detach().sigmoid().mean())
 
 
 @pytest.mark.parametrize("pixel_weight", [0.5, 3.0])
@@ -154,7 +385,7 @@ def test_gradients_are_right_with_the_likelihood_of_pixels_beside_the_similarity
 def test_gradients_are_right_for_every_layer_l(
     float64: None, layer: int, where: dict[str, Any]
 ) -> None:
-    config = tiny_config(similarity_layer=layer, gamma_mode="fixed", gamma=0.3, **where)
+    config = tiny_config(similarity_layer=(layer,), gamma_mode="fixed", gamma=0.3, **where)
     assert_each_gradient_is_its_own_losses(config)
 
 
@@ -175,6 +406,70 @@ def test_micro_batches_have_the_whole_batchs_gradients_without_batch_norm(
         assert relative_error(found, expected) < 1e-10, name  # type: ignore[arg-type]
     for name, value in metrics.items():
         torch.testing.assert_close(in_parts[name], value, rtol=1e-10, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
+@pytest.mark.parametrize("augment", ["color", "translation", "cutout", "cutout,translation,color"])
+def test_gradients_are_right_through_augmentation(
+    float64: None, augment: str, fakes: str, how: str
+) -> None:
+    """An image and its reconstruction are changed alike, samples on their own; penalties too."""
+    config = tiny_config(
+        augment=augment,
+        fakes=fakes,
+        channels=3,
+        norm="none",
+        discriminator_norm="group",
+        gamma_mode="fixed",
+        gamma=0.3,
+        gan_loss="relativistic",
+        r1=2.0,
+        r2=3.0,
+    )
+    assert_each_gradient_is_its_own_losses(config, **HOW[how])
+
+
+SEVERAL: dict[str, Any] = {
+    "similarity_layer": (2, 0, -2),
+    "similarity_weights": (0.7, 1.9, 0.2),
+    "gamma_mode": "fixed",
+    "gamma": 0.3,
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance"])
+@pytest.mark.parametrize("pixel_weight", [0.0, 0.4])
+def test_gradients_are_right_for_several_layers_with_weights(
+    float64: None, pixel_weight: float, likelihood: str, how: str
+) -> None:
+    norm = "none" if how == "accumulated" else "batch"
+    config = tiny_config(
+        **SEVERAL,
+        likelihood=likelihood,
+        pixel_weight=pixel_weight,
+        norm=norm,
+        discriminator_norm=norm,
+    )
+    assert_each_gradient_is_its_own_losses(config, **HOW[how])
+
+
+def test_metrics_have_each_layers_likelihood_without_its_weight(float64: None) -> None:
+    config = tiny_config(**SEVERAL, likelihood="unit-variance", pixel_weight=0.0, beta=0.0)
+    networks, x, noise = inputs(config)
+    metrics = VAEGANUpdate(networks, config.objective)(Batch(x, noise))
+    posterior = networks.encoder(x)
+    f_real, f_rec = (
+        networks.discriminator(images).features
+        for images in (x, networks.decoder(posterior.sample(noise.eps)))
+    )
+    names = ["loss/similarity_2", "loss/similarity_0", "loss/similarity_1"]
+    assert [name for name in metrics if "similarity" in name] == names
+    for name, one, other in zip(names, f_rec, f_real, strict=True):
+        torch.testing.assert_close(metrics[name], (one - other).pow(2).sum(1).mean().detach() / 2)
+    whole = 0.7 * metrics[names[0]] + 1.9 * metrics[names[1]] + 0.2 * metrics[names[2]]
+    torch.testing.assert_close(metrics["loss/encoder"], whole)
 
 
 @pytest.mark.parametrize("pixel_weight", [0.0, 0.7])
@@ -202,7 +497,7 @@ def test_balanced_gamma_is_the_ratio_of_the_two_gradients_at_x_rec(
 
 
 def test_balance_forgets_steps_that_overflowed() -> None:
-    balance = GradientBalance(torch.device("cpu"))
+    balance = GradientBalance(CPU)
     first = balance(torch.tensor([2.0, 6.0]))
     torch.testing.assert_close(first, torch.tensor(3.0))
     for broken in (torch.tensor([float("inf"), 1.0]), torch.tensor([1.0, float("nan")])):
@@ -269,6 +564,19 @@ def test_gate_is_the_authors(
     gate = equilibrium_gate(torch.tensor(real), torch.tensor(fake), config.objective)
     assert bool(gate["decoder"]) == decoder_steps
     assert bool(gate["discriminator"]) == discriminator_steps
+
+
+@pytest.mark.parametrize("gan_loss", GAN_LOSSES)
+def test_a_loss_that_is_not_of_probabilities_has_no_gate(gan_loss: str) -> None:
+    from accelerate import Accelerator
+
+    from vaegan.step.learner import Learner
+
+    config = tiny_config(gate=True, gate_margin=0.0, gan_loss=gan_loss)
+    _, x, noise = inputs(config)
+    metrics = Learner(config, Accelerator(cpu=True)).step(Batch(x, noise), 0)
+    has_gate = gan_loss in ("minimax", "non-saturating")
+    assert ("gate/decoder_steps" in metrics) == has_gate
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])

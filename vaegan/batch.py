@@ -40,13 +40,16 @@ class Partition:
 
 
 class Noise(NamedTuple):
-    """All the randomness of one update, each [B,Z] from N(0, I).
+    """All the randomness of one update.
 
-    eps: the posterior's, in z = mu + sigma * eps. z_prior: the latents of generated images.
+    eps: the posterior's, in z = mu + sigma * eps; z_prior: the latents of generated images; each
+    [B,Z] from N(0, I). augment: the parameters of `vaegan.augmentation` in [0, 1), first those of
+    an image and its reconstruction, then those of a sample, [B,2,`PARAMETERS`]; None without.
     """
 
     eps: Tensor
     z_prior: Tensor
+    augment: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,19 @@ class Batch:
 
     def tensors(self) -> Iterator[Tensor]:
         """Every tensor of the batch, in a fixed order."""
-        yield from (self.images, *self.noise)
+        yield from (self.images, *(tensor for tensor in self.noise if tensor is not None))
         if self.labels is not None:
             yield self.labels
 
     def with_tensors(self, tensors: "list[Tensor]") -> "Batch":
         """The same batch with other tensors, in the order of `tensors`."""
-        images, eps, z_prior, *labels = tensors
+        images, eps, z_prior, *others = tensors
+        augment = None if self.noise.augment is None else others.pop(0)
         return replace(
-            self, images=images, noise=Noise(eps, z_prior), labels=labels[0] if labels else None
+            self,
+            images=images,
+            noise=Noise(eps, z_prior, augment),
+            labels=others[0] if others else None,
         )
 
     def weigh(self, mean: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The loss terms of Larsen et al. 2016 (arXiv 1512.09300, section 2): pure functions.
+"""The loss terms of Larsen et al. 2016 (arXiv 1512.09300, section 2) and later GAN losses.
 
-Each is a mean over the batch, in nats.
+All are pure functions. Each is a mean over the batch; those of Larsen et al. are in nats.
 """
 
 import math
@@ -59,3 +59,22 @@ def real_cost(logit: Tensor) -> Tensor:
 def fake_cost(logit: Tensor) -> Tensor:
     """-log(1 - Dis(x)) for logits [B] of images that should be found out (section 2.2)."""
     return F.softplus(logit).mean()
+
+
+def hinge_real_cost(logit: Tensor) -> Tensor:
+    """max(0, 1 - D(x)) for logits D(x) [B] of real images (Lim & Ye 2017, arXiv 1705.02894)."""
+    return F.relu(1 - logit).mean()
+
+
+def hinge_fake_cost(logit: Tensor) -> Tensor:
+    """max(0, 1 + D(x)) for logits D(x) [B] of fakes (Lim & Ye 2017; Miyato et al. 2018)."""
+    return F.relu(1 + logit).mean()
+
+
+def relativistic_cost(higher: Tensor, lower: Tensor) -> Tensor:
+    """softplus(-(D(a) - D(b))) of pairs that should have D(a) above D(b), logits [B] each.
+
+    The i-th of `higher` is paired with the i-th of `lower` (Jolicoeur-Martineau 2019, arXiv
+    1807.00734; R3GAN, Huang et al. 2025, arXiv 2501.05441).
+    """
+    return F.softplus(lower - higher).mean()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaegan.augmentation import PARAMETERS
 from vaegan.batch import Noise, Partition
 
 
@@ -23,6 +24,7 @@ class Purpose(IntEnum):
     PREVIEW = 4
     SAMPLES = 5
     VALIDATION = 6
+    AUGMENT = 7
 
 
 def generator(
@@ -46,17 +48,25 @@ class BatchNoise:
         seed: int,
         latent_size: int,
         device: torch.device,
+        augmented: bool = False,
     ) -> None:
+        """`augmented`: whether what the discriminator is shown is changed at random."""
         self.seed, self.device, self.latent_size = seed, device, latent_size
+        self.augmented = augmented
         self.global_batch, self.part = partition.global_batch, partition.part
 
     def __call__(self, step: int) -> Noise:
-        """The noise of step `step`, counted from 0: eps and z_prior, each [B,Z]."""
+        """The noise of step `step`, counted from 0."""
         source = generator(self.seed, Purpose.NOISE, step, self.device)
         both = torch.randn(
             (self.global_batch, 2, self.latent_size), generator=source, device=self.device
         )[self.part]
-        return Noise(eps=both[:, 0], z_prior=both[:, 1])
+        return Noise(both[:, 0], both[:, 1], self._augment(step) if self.augmented else None)
+
+    def _augment(self, step: int) -> Tensor:
+        source = generator(self.seed, Purpose.AUGMENT, step, self.device)
+        shape = (self.global_batch, 2, PARAMETERS)
+        return torch.rand(shape, generator=source, device=self.device)[self.part]
 
 
 def mirror_mask(

@@ -84,7 +84,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             "vae": {"beta": 2.0, "lr": 8e-3},
             # 16,384 features at 32 pixels: beta in proportion to the tuned one, not tuned itself.
             # With later layers of a discriminator that no longer learns, images get patterns.
-            "vae-dis": {"beta": 40.0, "lr": 8e-3, "similarity_layer": 0},
+            "vae-dis": {"beta": 40.0, "lr": 8e-3, "similarity_layer": (0,)},
         },
     ),
     # andersbll/autoencoding_beyond_pixels, the scripts for CelebA and LFW (64 pixels) and for
@@ -103,7 +103,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             "kernel": 5,
             "up_kernel": 5,
             "activation": "relu",
-            "similarity_layer": -1,
+            "similarity_layer": (-1,),
             "similarity_point": "convolution",
             "gamma": 1e-6,
             "fakes": "samples",
@@ -127,7 +127,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             32: {
                 "decoder_widths": (256, 192, 128, 32),
                 "discriminator_widths": (128, 192, 256),
-                "similarity_layer": 2,
+                "similarity_layer": (2,),
                 "gamma": 1e-5,
             }
         },
@@ -147,7 +147,7 @@ RECIPES: dict[RecipeName, Recipe] = {
             "discriminator_hidden": 512,
             "kernel": 5,
             "up_kernel": 6,
-            "similarity_layer": -1,
+            "similarity_layer": (-1,),
             "similarity_point": "activation",
             "beta": _SEED_F64 / 1280,
             "gamma": 30 / _SEED_F64,

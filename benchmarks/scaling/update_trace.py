@@ -82,7 +82,7 @@ def trace_update(config: Config) -> UpdateTrace:
             parameter.register_post_accumulate_grad_hook(note(name))
     with WorkCounter() as counter:
         update(Batch(x, noise))
-    if config.objective.gate and MODELS[config.model].is_adversarial:
+    if config.objective.is_gated and MODELS[config.model].is_adversarial:
         small += 1
     return UpdateTrace(
         [

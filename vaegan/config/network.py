@@ -149,11 +149,15 @@ class NetworkConfig:
         unit="channels",
         needs=IN_RESIDUAL_FAMILY,
     )
-    similarity_layer: int = setting(
-        -1,
+    similarity_layer: tuple[int, ...] = setting(
+        (-1,),
         "The layer l whose features Dis_l are the learned similarity: which of the "
         "discriminator's convolutions, of the residual family which stage, from 0, the first, "
-        "before all stride-2 ones; or counted from the end with -1.",
+        "before all stride-2 ones; or counted from the end with -1. Several layers have a "
+        "likelihood each (feature matching over layers, Wang et al. 2018), weighed by "
+        "--similarity-weights.",
+        items=(1, 10),
+        allowed="one to ten layers, each named once",
         models=("vaegan", "vae-dis"),
     )
     similarity_point: Literal["convolution", "activation"] = setting(
@@ -165,10 +169,24 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        stages, layer = len(self.discriminator_widths), self.similarity_layer
+        stages = len(self.discriminator_widths)
+        for layer in self.similarity_layer:
+            check(
+                -stages - 1 <= layer <= stages,
+                "similarity_layer",
+                layer,
+                f"from 0 to {stages}, or from -1 to -{stages + 1} counted from the end",
+            )
+        layers = self.similarity_layers
         check(
-            -stages - 1 <= layer <= stages,
+            len(set(layers)) == len(layers),
             "similarity_layer",
-            layer,
-            f"from 0 to {stages}, or from -1 to -{stages + 1} counted from the end",
+            " ".join(map(str, self.similarity_layer)),
+            "one to ten layers, each named once",
         )
+
+    @property
+    def similarity_layers(self) -> tuple[int, ...]:
+        """The layers l as convolutions of the discriminator, each counted from 0."""
+        count = len(self.discriminator_widths) + 1
+        return tuple(layer % count for layer in self.similarity_layer)

@@ -3,11 +3,28 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vaegan.config.checks import check_settings
+from vaegan.config.checks import check, check_settings
 from vaegan.config.facts import Condition, setting, where
 from vaegan.config.names import ADVERSARIAL, WITH_ENCODER
 
-WITH_GATE = Condition(lambda config: config["gate"], "on a run without the gate", "--gate")
+GanLoss = Literal["minimax", "non-saturating", "hinge", "relativistic"]
+# Losses whose costs are of probabilities, in nats: an equilibrium of costs means something there.
+OF_PROBABILITIES: tuple[GanLoss, ...] = ("minimax", "non-saturating")
+
+AUGMENTATIONS = ("color", "translation", "cutout")
+AUGMENT = "none, or some of color, translation and cutout, separated by commas, each once"
+
+WITH_GATE = Condition(
+    lambda config: config["gate"] and config["gan_loss"] in OF_PROBABILITIES,
+    "on a run without the gate",
+    "--gate",
+)
+WITH_PROBABILITIES = where("gan_loss", *OF_PROBABILITIES)
+PENALISED = Condition(
+    lambda config: config["r1"] > 0 or config["r2"] > 0,
+    "on a run without gradient penalties",
+    "--r1 or --r2",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +43,15 @@ class ObjectiveConfig:
         "The Gaussian of the learned similarity: with variance 1 as in the paper, or with the "
         "variance that fits the batch best (sigma-VAE, Rybkin et al. 2021).",
         models=WITH_ENCODER,
+    )
+    similarity_weights: tuple[float, ...] = setting(
+        (1.0,),
+        "Weights of the layers of --similarity-layer in the learned similarity, one for each, or "
+        "one for all.",
+        items=(1, 10),
+        at_least=0,
+        allowed="one to ten weights, each 0 or more",
+        models=("vaegan", "vae-dis"),
     )
     pixel_weight: float = setting(
         0.0,
@@ -66,17 +92,21 @@ class ObjectiveConfig:
         models=("vaegan",),
         needs=where("fakes", "both", place="with --fakes {fakes}, which are of one kind"),
     )
-    gan_loss: Literal["minimax", "non-saturating"] = setting(
+    gan_loss: GanLoss = setting(
         "minimax",
-        "What the decoder follows: the negated GAN loss of the paper, or -log Dis(fake).",
+        "What discriminator and decoder follow. minimax: the GAN loss of the paper, and its "
+        "negative. non-saturating: the same, and -log Dis(fake). hinge: margins of the logits "
+        "(Lim & Ye 2017). relativistic: each real image's logit against a fake's (R3GAN, Huang "
+        "et al. 2025), best with --r1 and --r2.",
         models=ADVERSARIAL,
     )
     gate: bool = setting(
         False,
         "The author's balance: the discriminator rests while its real or fake cost is below "
         "equilibrium - margin, the decoder while either is above equilibrium + margin; if "
-        "both would rest, both step.",
+        "both would rest, both step. It is off with GAN losses that are not of probabilities.",
         models=ADVERSARIAL,
+        needs=WITH_PROBABILITIES,
     )
     gate_equilibrium: float = setting(
         0.68,
@@ -94,5 +124,57 @@ class ObjectiveConfig:
         needs=WITH_GATE,
     )
 
+    augment: str = setting(
+        "none",
+        "Random changes of all that the discriminator is shown, real and fake, for small data "
+        "sets (DiffAugment, Zhao et al. 2020): none, or color, translation and cutout, separated "
+        "by commas.",
+        allowed=AUGMENT,
+        models=ADVERSARIAL,
+    )
+    r1: float = setting(
+        0.0,
+        "Weight W of the discriminator's gradient penalty on real images, W/2 * mean of "
+        "|dD(x)/dx|^2 (Mescheder et al. 2018); 0 for none. It does not carry over between data "
+        "sets and resolutions: R3GAN has 0.05 on CIFAR-10 and 2 on faces of 64 pixels at the "
+        "start. Needs --discriminator-norm group or none.",
+        at_least=0,
+        models=ADVERSARIAL,
+    )
+    r2: float = setting(
+        0.0,
+        "The same on fakes of all kinds that are shown, weighed as the kinds are; R3GAN (Huang "
+        "et al. 2025) has both at the same weight.",
+        at_least=0,
+        models=ADVERSARIAL,
+    )
+    penalty_every: int = setting(
+        1,
+        "Steps between two with penalties, which then weigh as many times as much (lazy "
+        "regularisation, StyleGAN2): 16 make them cheap.",
+        at_least=1,
+        unit="steps",
+        models=ADVERSARIAL,
+        needs=PENALISED,
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
+        kinds = self.augmentations
+        known = len(set(kinds)) == len(kinds) and set(kinds) <= set(AUGMENTATIONS)
+        check(known, "augment", self.augment, AUGMENT)
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """The kinds of random changes."""
+        return () if self.augment == "none" else tuple(self.augment.split(","))
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether decoder and discriminator may rest."""
+        return self.gate and self.gan_loss in OF_PROBABILITIES
+
+    @property
+    def is_penalised(self) -> bool:
+        """Whether the discriminator's loss has gradient penalties."""
+        return self.r1 > 0 or self.r2 > 0

@@ -39,3 +39,14 @@ def without_removed_settings(values: Mapping[str, Any], origin: str) -> Mapping[
         )
     kept = {name: value for name, value in objective.items() if name != "similarity_shift"}
     return {**values, "objective": kept}
+
+
+def with_todays_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`values` with a single layer l, where earlier versions had no more, as a list of one."""
+    network = values.get("network")
+    if not isinstance(network, Mapping) or type(network.get("similarity_layer")) is not int:
+        return values
+    return {
+        **values,
+        "network": {**network, "similarity_layer": [network["similarity_layer"]]},
+    }

@@ -17,10 +17,14 @@ from vaegan.config.conditions import trains_batch_norm
 from vaegan.config.data import DataConfig
 from vaegan.config.evaluation import EvaluationConfig
 from vaegan.config.facts import Facts, setting
-from vaegan.config.names import ModelName, RecipeName
+from vaegan.config.names import ADVERSARIAL, ModelName, RecipeName
 from vaegan.config.network import NetworkConfig
 from vaegan.config.objective import ObjectiveConfig
-from vaegan.config.old_files import with_todays_groups, without_removed_settings
+from vaegan.config.old_files import (
+    with_todays_groups,
+    with_todays_values,
+    without_removed_settings,
+)
 from vaegan.config.optim import OptimConfig
 from vaegan.config.output import OutputConfig
 from vaegan.config.training import TrainingConfig
@@ -61,12 +65,29 @@ class Config:
                 f"{self.objective.similarity_from or '(nothing)'}: vae-dis needs the ckpt.pt of a "
                 "trained gan there, and no other model takes one."
             )
+        layers, weights = self.network.similarity_layer, self.objective.similarity_weights
+        check(
+            len(weights) in (1, len(layers)),
+            "similarity_weights",
+            " ".join(map(str, weights)),
+            f"one weight, or one for each of the {len(layers)} layers of --similarity-layer",
+        )
         seconds, optim = self.training.max_seconds, self.optim
         if seconds is not None and optim.lr_schedule != "constant" and not optim.lr_decay_steps:
             raise UserError(
                 f"--lr-schedule {optim.lr_schedule} falls over the whole run, and how many steps "
                 f"come into --max-seconds {seconds} is not known before: give --lr-decay-steps, or "
                 "--lr-schedule constant."
+            )
+        if (
+            self.model in ADVERSARIAL
+            and self.objective.is_penalised
+            and self.network.discriminator_norm == "batch"
+        ):
+            raise UserError(
+                f"--r1 {self.objective.r1} and --r2 {self.objective.r2} penalise the gradient of "
+                "each image's own logit, and with --discriminator-norm batch a logit depends on "
+                "the other images of its batch: give --discriminator-norm group or none."
             )
         size = self.data.image_size
         for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):
@@ -138,7 +159,7 @@ class Config:
         Raises `UserError` naming `origin` and the first setting that is unknown or not allowed.
         """
         values = with_todays_groups(values, GROUP_OF)
-        values = without_removed_settings(values, origin)
+        values = with_todays_values(without_removed_settings(values, origin))
         if isinstance(values.get("run"), Mapping):
             left = next(iter(values["run"]))
             raise UserError(f"{origin} has the unknown setting run.{left}: remove it.")

@@ -42,13 +42,15 @@ class Absent(nn.Module):
 class Networks:
     """The networks of a model, bare or wrapped for distributed training.
 
-    `frozen` has networks by name that are run but not trained.
+    `frozen` has networks by name that are run but not trained. `similarity_layers` are the layers
+    l of the discriminator whose features a `Judgement` has, in that order, counted from 0.
     """
 
     encoder: nn.Module
     decoder: nn.Module
     discriminator: nn.Module
     frozen: Mapping[str, nn.Module] = field(default_factory=dict)
+    similarity_layers: tuple[int, ...] = ()
 
     def trained(self) -> dict[str, nn.Module]:
         """Those that are trained, by name, in the order in which a batch meets them."""
@@ -83,12 +85,6 @@ def activation(network: NetworkConfig) -> nn.Module:
     """The activation of hidden layers."""
     # Not in place: the features at layer l and the inputs of convolutions are read again.
     return nn.ReLU() if network.activation == "relu" else nn.LeakyReLU(LEAK)
-
-
-def similarity_layer(network: NetworkConfig) -> int:
-    """The layer l, counted from 0, the discriminator's stem."""
-    layer = network.similarity_layer
-    return layer if layer >= 0 else layer + len(network.discriminator_widths) + 1
 
 
 def initialise(root: nn.Module, *, heads: Collection[str]) -> None:

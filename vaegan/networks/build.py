@@ -45,7 +45,8 @@ def build_networks(
     for name in frozen:
         still[name] = built[name].eval().requires_grad_(False)
         built[name] = Absent()
-    return Networks(built["encoder"], built["decoder"], built["discriminator"], still)
+    layers = network.similarity_layers
+    return Networks(built["encoder"], built["decoder"], built["discriminator"], still, layers)
 
 
 def check_memory(data: DataConfig, network: NetworkConfig, names: tuple[str, ...]) -> None:

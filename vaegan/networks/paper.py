@@ -29,7 +29,6 @@ from vaegan.networks.base import (
     in_parts,
     initialise,
     scale_weights,
-    similarity_layer,
 )
 
 
@@ -93,11 +92,12 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [B,C,S,S] -> Judgement(features [B,F] at layer l, logit [B]); no sigmoid inside.
+    """x [B,C,S,S] -> Judgement(features [B,F] at each layer l, logit [B]); no sigmoid inside.
 
-    With `parts=k` the batch is k equal batches behind one another, judged as if each came alone:
-    batch norm takes the statistics of each, the other layers meet them all at once. With
-    `only_features` nothing behind layer l is computed, and the logits are 0.
+    Features come in the order of the layers in the config. With `parts=k` the batch is k equal
+    batches behind one another, judged as if each came alone: batch norm takes the statistics of
+    each, the other layers meet them all at once. With `only_features` nothing behind the last layer
+    l is computed, and the logits are 0.
     """
 
     def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
@@ -114,21 +114,24 @@ class Discriminator(nn.Module):
         )
         self.hidden = _hidden(widths[-1] * base**2, network.discriminator_hidden, network, norm)
         self.logit = nn.Linear(network.discriminator_hidden, 1)
-        self.similarity_layer = similarity_layer(network)
+        self.similarity_layers = network.similarity_layers
         self.at_convolution = network.similarity_point == "convolution"
         initialise(self, heads=("logit",))
 
     def forward(self, x: Tensor, parts: int = 1, *, only_features: bool = False) -> Judgement:
-        h, features = x, []
+        h, found = x, dict[int, Tensor]()
         for index, stage in enumerate((self.stem, *self.stages)):
             output = stage.outputs(h, parts)
             h = output.activated
-            if index == self.similarity_layer:
-                features.append(output.convolved if self.at_convolution else h)
-                if only_features:
-                    return Judgement((features[0].flatten(1),), x.new_zeros(len(x)))
+            if index in self.similarity_layers:
+                found[index] = (output.convolved if self.at_convolution else h).flatten(1)
+            if only_features and len(found) == len(self.similarity_layers):
+                break
+        features = tuple(found[layer] for layer in self.similarity_layers)
+        if only_features:
+            return Judgement(features, x.new_zeros(len(x)))
         h = self.hidden.outputs(h.flatten(1), parts).activated
-        return Judgement(tuple(f.flatten(1) for f in features), self.logit(h).squeeze(1))
+        return Judgement(features, self.logit(h).squeeze(1))
 
 
 def _down(channels: int, width: int, network: NetworkConfig, norm: Norm) -> Stage:

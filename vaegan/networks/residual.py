@@ -28,7 +28,6 @@ from vaegan.networks.base import (
     activation,
     initialise,
     scale_weights,
-    similarity_layer,
 )
 
 EXPANSION = 2  # of a block's inner layers
@@ -98,11 +97,11 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [B,C,S,S] -> Judgement(features [B,F] at layer l, logit [B]); no sigmoid inside.
+    """x [B,C,S,S] -> Judgement(features [B,F] at each layer l, logit [B]); no sigmoid inside.
 
     Layer 0 is the stem, layers 1, 2, ... are the outputs of the stages. `parts` changes nothing:
     without norms, batches behind one another do not meet. With `only_features` nothing behind
-    layer l is computed, and the logits are 0.
+    the last layer l is computed, and the logits are 0.
     """
 
     def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
@@ -116,18 +115,21 @@ class Discriminator(nn.Module):
         )
         self.stages = nn.ModuleList(_down(a, b, network) for a, b in pairwise((stem, *widths)))
         self.logit = nn.Linear(widths[-1] * base**2, 1)
-        self.similarity_layer = similarity_layer(network)
+        self.similarity_layers = network.similarity_layers
         _initialise(self, activated=("stem.0",))
 
     def forward(self, x: Tensor, parts: int = 1, *, only_features: bool = False) -> Judgement:
-        h, features = x, []
+        h, found = x, {}
         for index, stage in enumerate((self.stem, *self.stages)):
             h = stage(h)
-            if index == self.similarity_layer:
-                features.append(h.flatten(1))
-                if only_features:
-                    return Judgement(tuple(features), x.new_zeros(len(x)))
-        return Judgement(tuple(features), self.logit(h.flatten(1)).squeeze(1))
+            if index in self.similarity_layers:
+                found[index] = h.flatten(1)
+            if only_features and len(found) == len(self.similarity_layers):
+                break
+        features = tuple(found[layer] for layer in self.similarity_layers)
+        if only_features:
+            return Judgement(features, x.new_zeros(len(x)))
+        return Judgement(features, self.logit(h.flatten(1)).squeeze(1))
 
 
 class Halve(nn.Module):

@@ -14,7 +14,11 @@ from torch import Tensor
 from vaegan.step.learner import SOUND
 from vaegan.updates.base import Metrics
 
-LOSSES = ("loss/prior", "loss/similarity", "loss/pixels", "loss/gan")  # of those that there are
+LOSSES = (  # of those that there are
+    *("loss/prior", "loss/similarity"),
+    *(f"loss/similarity_{layer}" for layer in range(10)),
+    *("loss/pixels", "loss/gan"),
+)
 
 
 class Reading(NamedTuple):

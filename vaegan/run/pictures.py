@@ -75,13 +75,17 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Prior loss", "KL, nats per image", {"loss/prior": "KL(q(z|x) || N(0, I))"}),
     (
         "GAN loss",
-        "cross-entropy, nats",
+        "mean cost of an image",
         {"loss/gan": "sum", "loss/gan_real": "real", "loss/gan_fake": "fake, mean"},
     ),
     (
         "Reconstruction loss",
         "nats per image",
-        {"loss/similarity": "in the features of layer l", "loss/pixels": "in pixels"},
+        {
+            "loss/similarity": "in the features of layer l",
+            **{f"loss/similarity_{i}": f"in the features of layer {i}" for i in range(10)},
+            "loss/pixels": "in pixels",
+        },
     ),
     (
         "Discriminator's verdict",

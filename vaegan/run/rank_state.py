@@ -1,8 +1,8 @@
 """The state that differs between processes, which a resumed run restores on each of them.
 
 Weights and optimisers are equal on all processes. Batch norm's running statistics are not, since
-each process sees its own part of the batch; nor are their averages, nor the sums of the metrics
-since the last line of the log.
+each process sees its own part of the batch; nor are their averages, the last gradient penalties of
+its images, nor the sums of the metrics since the last line of the log.
 """
 
 from typing import Any
@@ -54,11 +54,14 @@ def _buffers(learner: Learner) -> dict[str, Tensor]:
         **{f"networks.{name}": module for name, module in learner.bare.by_name().items()},
         **{f"ema.{name}": average.module for name, average in learner.ema.items()},
     }
-    return {
+    buffers = {
         f"{prefix}.{name}": buffer
         for prefix, module in modules.items()
         for name, buffer in module.named_buffers()
     }
+    if learner.update.penalties is not None:
+        buffers["penalties"] = learner.update.penalties.state
+    return buffers
 
 
 def _gather(tensors: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:

@@ -87,7 +87,13 @@ def build_trainer(
     learner, meter = Learner(config, accelerator), Meter()
     load_weights_of(learner, meter, checkpoint, config, accelerator)
     seed, latent_size = config.training.seed, config.network.latent_size
-    noise = BatchNoise(partition, seed=seed, latent_size=latent_size, device=device)
+    noise = BatchNoise(
+        partition,
+        seed=seed,
+        latent_size=latent_size,
+        device=device,
+        augmented=bool(config.objective.augmentations),
+    )
     order = BatchOrder(images, partition, seed=seed)
     loader = Loader(source, order, noise, config.data, device)
     numerics = made_by(config, accelerator, images)

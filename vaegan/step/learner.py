@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vaegan.batch import Batch
 from vaegan.config import Config
+from vaegan.config.names import ADVERSARIAL
 from vaegan.errors import UserError
 from vaegan.models import MODELS, check_model_fits, model_networks
 from vaegan.randomness import Purpose, generator
@@ -121,6 +122,8 @@ class Learner:
             self.ema_weight.fill_(weight)
         else:
             self.ema_weight = weight
+        if self.update.penalties is not None:
+            self.update.penalties.begin(step)
         return self._advance(batch.channels_last())
 
     def _advance_eagerly(self, batch: Batch) -> Metrics:
@@ -137,7 +140,7 @@ class Learner:
         sound = is_sound(norms.values())
         metrics |= {**norms, SOUND: sound.float()}
         # A VAE has no equilibrium to keep.
-        if config.objective.gate and "loss/gan_real" in metrics:
+        if config.objective.is_gated and "loss/gan_real" in metrics:
             real, fake = self.mean_over_ranks(
                 torch.stack([metrics["loss/gan_real"], metrics["loss/gan_fake"]])
             )
@@ -272,6 +275,19 @@ def check_compile(config: Config, accelerator: Accelerator) -> None:
         raise UserError(
             "--compile inductor compiles the whole batch as one program, and --accumulate "
             f"{config.training.accumulate} cuts it up: leave one of the two out."
+        )
+    objective = config.objective
+    penalised = config.model in ADVERSARIAL and objective.is_penalised
+    if mode == "inductor" and penalised:
+        raise UserError(
+            "--compile inductor cannot be relied on to differentiate twice, as --r1 "
+            f"{objective.r1} and --r2 {objective.r2} ask for (pytorch issue 91469): use --compile "
+            "graph or none, or leave the penalties out."
+        )
+    if mode == "graph" and penalised and objective.penalty_every > 1:
+        raise UserError(
+            "--compile graph records one step for all, and with --penalty-every "
+            f"{objective.penalty_every} only some have penalties: leave one of the two out."
         )
     if accelerator.mixed_precision == "fp16" and (
         mode == "inductor" or config.optim.optimizer == "rmsprop"

@@ -26,10 +26,12 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from vaegan.augmentation import augment
 from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
 from vaegan.networks import Judgement, Networks
 from vaegan.updates.balance import GradientBalance
+from vaegan.updates.penalties import Penalties
 
 Metrics = dict[str, Tensor]
 
@@ -78,6 +80,10 @@ class Update(ABC, Generic[Forward, Known]):
             for name, module in networks.trained().items()
         }
         self.balance: GradientBalance | None = None
+        self.penalties: Penalties | None = None
+        if "discriminator" in self.parameters and objective.is_penalised:
+            device = self.parameters["discriminator"][0].device
+            self.penalties = Penalties(objective, device)
 
     def __call__(self, batch: Batch) -> Metrics:
         """Add the gradients of one batch to `.grad`; return detached scalars on the device.
@@ -85,7 +91,12 @@ class Update(ABC, Generic[Forward, Known]):
         The optimiser's gradients must have been set to None. The mean of a metric over the
         processes is its mean over the global batch.
         """
-        parts = batch.split(self.accumulate, self.images_per_process)
+        metrics = self._train(batch.split(self.accumulate, self.images_per_process))
+        if self.penalties is not None:
+            self.penalties.complete(metrics)
+        return metrics
+
+    def _train(self, parts: list[Batch]) -> Metrics:
         metrics: Metrics = {}
         if len(parts) == 1 or not self.needs_whole_batch:
             for i, part in enumerate(parts):
@@ -135,6 +146,22 @@ class Update(ABC, Generic[Forward, Known]):
         features = [layer.chunk(count) for layer in together.features]
         logits = together.logit.chunk(count)
         return [Judgement(tuple(f[i] for f in features), logits[i]) for i in range(count)]
+
+    def shown(self, images: Tensor, batch: Batch, *, sampled: bool = False) -> Tensor:
+        """What the discriminator is shown of images: themselves, or changed at random.
+
+        An image and its reconstruction are changed alike, so that their features compare.
+        """
+        if not self.objective.augmentations:
+            return images
+        if batch.noise.augment is None:
+            raise ValueError("the batch's noise has no parameters of augmentation")
+        return augment(images, self.objective.augmentations, batch.noise.augment[:, int(sampled)])
+
+    def real_leaf(self, batch: Batch) -> Tensor:
+        """The real images, as the leaf of a graph where a penalty is due that needs it."""
+        leaf = self.penalties is not None and self.penalties.needs_real_leaf
+        return cut(batch.images) if leaf else batch.images
 
     @contextmanager
     def forward_only(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ import torch
 from vaegan.batch import Batch
 from vaegan.updates.adversarial import adversarial_backward
 from vaegan.updates.base import Metrics, Shared, Update, cut
+from vaegan.updates.penalties import Shown
 
 
 class GANUpdate(Update[None, Shared]):
@@ -22,20 +23,21 @@ class GANUpdate(Update[None, Shared]):
     def backward(self, batch: Batch, passed: None, shared: Shared) -> Metrics:
         x_gen = self.networks.decoder(batch.noise.z_prior)
         x_gen_leaf = cut(x_gen)
-        real, gen = self.judge([batch.images, x_gen_leaf])
+        x = self.real_leaf(batch)
+        real, gen = self.judge([self.shown(x, batch), self.shown(x_gen_leaf, batch, sampled=True)])
         gan = adversarial_backward(
-            real.logit,
-            [gen.logit],
-            [x_gen_leaf],
+            Shown(x, real.logit),
+            [Shown(x_gen_leaf, gen.logit)],
             self.parameters["discriminator"],
             self.objective,
             lambda loss: self.scale(batch.weigh(loss)),
+            self.penalties,
         )
         torch.autograd.backward(x_gen, gan.gradients, inputs=self.parameters["decoder"])
         metrics = {
             **gan.metrics(),
             "loss/decoder": gan.generator,
-            "loss/discriminator": gan.real + gan.fake,
+            "loss/discriminator": gan.discriminator,
             "dis/real": real.logit.detach().sigmoid().mean(),
             "dis/gen": gen.logit.detach().sigmoid().mean(),
         }

@@ -7,9 +7,10 @@ of the prior, both [B,Z]; `x_rec` decoded from z, `x_gen` from z_prior; `f_*` fe
     Dec follows  gamma * L_rec - L_GAN
     Dis follows  L_GAN                              L_rec never trains the discriminator
 
-L_rec is the paper's L_llike, the learned similarity, or with a `pixel_weight` w the weighted sum
-L_llike + w * L_pixels. L_pixels, the Gaussian likelihood of the pixels, is no part of Algorithm 1:
-an untrained discriminator has features in which unlike images are close together.
+L_rec is the paper's L_llike, the learned similarity (of one layer l or several: similarity.py), or
+with a `pixel_weight` w the weighted sum L_llike + w * L_pixels. L_pixels, the Gaussian likelihood
+of the pixels, is no part of Algorithm 1: an untrained discriminator has features in which unlike
+images are close together.
 
 Every network is run forward once per kind of image, and the graph is cut at z, x_rec and x_gen,
 so that each backward pass computes only what its own network needs: 3E + 7D + 9S + S_l passes'
@@ -35,6 +36,8 @@ from vaegan.networks import Networks, Posterior
 from vaegan.updates.adversarial import Adversarial, adversarial_backward
 from vaegan.updates.balance import GradientBalance
 from vaegan.updates.base import Metrics, Shared, Update, cut, total
+from vaegan.updates.penalties import Shown
+from vaegan.updates.similarity import similarity_weights
 
 
 class Decoded(NamedTuple):
@@ -87,7 +90,8 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
 
     def __init__(self, networks: Networks, objective: ObjectiveConfig, **how: Any) -> None:
         super().__init__(networks, objective, **how)
-        self.weights = {"loss/similarity": 1.0}
+        self.similarities = similarity_weights(networks, objective)
+        self.weights = dict(self.similarities)
         if objective.pixel_weight:
             self.weights["loss/pixels"] = objective.pixel_weight
         if objective.gamma_mode == "balanced":
@@ -105,35 +109,44 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
         else:
             with self.forward_only():
                 decoded = self._decode(batch)
-        x, x_rec = batch.images, cut(decoded.x_rec)
+        x, x_rec = self.real_leaf(batch), cut(decoded.x_rec)
         x_gen = [] if decoded.x_gen is None else [cut(decoded.x_gen)]
         # x_rec is judged in any case, for its features.
-        real, rec, *gen = self.judge([x, x_rec, *x_gen])
-        logits = [judgement.logit for judgement in ([rec] if self.show_rec else []) + gen]
-        leaves = ([x_rec] if self.show_rec else []) + x_gen
+        pair = [self.shown(images, batch) for images in (x, x_rec)]
+        samples = [self.shown(images, batch, sampled=True) for images in x_gen]
+        real, rec, *gen = self.judge([*pair, *samples])
+        fakes = [Shown(images, j.logit) for images, j in zip(x_gen, gen, strict=True)]
+        if self.show_rec:
+            fakes.insert(0, Shown(x_rec, rec.logit))
 
         def scale(loss: Tensor) -> Tensor:
             return self.scale(batch.weigh(loss))
 
         # d L_rec / d x_rec at variance 1, of the similarity through the discriminator, past its
         # weights.
+        features = zip(rec.features, real.features, strict=True)
         compared = {
-            "loss/similarity": (rec.features[0], real.features[0]),
+            **dict(zip(self.similarities, features, strict=True)),
             "loss/pixels": (x_rec.flatten(1), x.flatten(1)),
         }
         terms = {}
         for name in self.weights:
             unit = similarity_loss(*compared[name])
             (gradient,) = torch.autograd.grad(scale(unit), [x_rec], retain_graph=True)
-            features = compared[name][0].shape[1]
-            terms[name] = Likelihood(batch.weigh(unit.detach()), features, gradient)
+            count = compared[name][0].shape[1]
+            terms[name] = Likelihood(batch.weigh(unit.detach()), count, gradient)
         # Discriminator: L_GAN, and the gradients of the decoder's GAN loss at x_rec and x_gen.
         gan = adversarial_backward(
-            real.logit, logits, leaves, self.parameters["discriminator"], self.objective, scale
+            Shown(x, real.logit),
+            fakes,
+            self.parameters["discriminator"],
+            self.objective,
+            scale,
+            self.penalties,
         )
         metrics = {
             **gan.metrics(),
-            "loss/pixel_mse": (x_rec.detach() - x).square().mean(),
+            "loss/pixel_mse": (x_rec.detach() - batch.images).square().mean(),
             "dis/real": real.logit.detach().sigmoid().mean(),
             "dis/rec": rec.logit.detach().sigmoid().mean(),
         }
@@ -211,7 +224,7 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
             **{name: batch.weigh(value) for name, value in passed.metrics.items()},
             "loss/encoder": o.beta * prior + rec,
             "loss/decoder": gamma * rec + batch.weigh(gan.generator),
-            "loss/discriminator": batch.weigh(gan.real + gan.fake),
+            "loss/discriminator": batch.weigh(gan.discriminator),
         }
 
     def _decode(self, batch: Batch) -> Decoded:
