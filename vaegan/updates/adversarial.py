@@ -29,7 +29,7 @@ from vaegan.losses import (
     real_cost,
     relativistic_cost,
 )
-from vaegan.updates.penalties import Penalties, Shown
+from vaegan.updates.penalties import Penalised, Penalties, Shown
 
 
 class Costs(NamedTuple):
@@ -85,11 +85,11 @@ def adversarial_backward(
     leaves, logits = [fake.images for fake in fakes], [fake.logit for fake in fakes]
     costs = discriminator_costs(real.logit, logits, weight, objective)
     loss = costs.real + costs.fake
-    penalised: dict[str, Tensor] = {}
+    penalised = Penalised({}, [])
     if penalties is not None and penalties.due:
-        penalised = penalties.values(real, fakes, weight)
-        loss = loss + penalties.loss(penalised)
-    if objective.gan_loss == "minimax" and not penalised:
+        penalised = penalties.penalise(real, fakes, weight)
+        loss = loss + penalties.loss(penalised.values)
+    if objective.gan_loss == "minimax" and not penalised.values:
         # The decoder's gradient is the negated by-product of the discriminator's backward pass.
         torch.autograd.backward(scale(loss), inputs=[*discriminator_parameters, *leaves])
         generator = -costs.fake.detach()
@@ -97,14 +97,20 @@ def adversarial_backward(
     else:
         wanted = decoder_cost(real.logit, logits, weight, objective)
         generator = wanted.detach()
-        gradients = list(torch.autograd.grad(scale(wanted), leaves, retain_graph=True))
+        if penalised.fake_gradients:
+            # A logit depends on its own image alone, and its gradient there is known from R2.
+            slopes = torch.autograd.grad(scale(wanted), logits, retain_graph=True)
+            pairs = zip(slopes, penalised.fake_gradients, strict=True)
+            gradients = [slope.view(-1, 1, 1, 1) * gradient for slope, gradient in pairs]
+        else:
+            gradients = list(torch.autograd.grad(scale(wanted), leaves, retain_graph=True))
         torch.autograd.backward(scale(loss), inputs=discriminator_parameters)
     return Adversarial(
         Costs(*(cost.detach() for cost in costs)),
         weight * len(fakes),
         generator,
         gradients,
-        {name: value.detach() for name, value in penalised.items()},
+        {name: value.detach() for name, value in penalised.values.items()},
     )
 
 

@@ -31,6 +31,14 @@ class Shown(NamedTuple):
     logit: Tensor
 
 
+class Penalised(NamedTuple):
+    """R1 and R2 by metric, with graphs into the discriminator; with R2 also the gradients of the
+    logits of each kind of fakes with respect to their images, [B,C,S,S], detached."""
+
+    values: dict[str, Tensor]
+    fake_gradients: list[Tensor]
+
+
 class Penalties:
     """R1 and R2 with the weights of an objective, as far as it has them.
 
@@ -55,8 +63,8 @@ class Penalties:
         """Whether the real images of the next update have to be the leaf of a graph."""
         return self.due and "loss/r1" in self.weights
 
-    def values(self, real: Shown, fakes: Sequence[Shown], fake_weight: float) -> dict[str, Tensor]:
-        """R1 and R2 by metric, with graphs into the discriminator; `fake_weight`: of each kind."""
+    def penalise(self, real: Shown, fakes: Sequence[Shown], fake_weight: float) -> Penalised:
+        """R1 and R2 of these images; `fake_weight` is that of each kind of fakes."""
         kinds = [(real, "loss/r1", 1.0), *((fake, "loss/r2", fake_weight) for fake in fakes)]
         kinds = [kind for kind in kinds if kind[1] in self.weights]
         # One pass for all kinds, of logits without the fp16 loss scale, which would be squared.
@@ -65,10 +73,13 @@ class Penalties:
             logits, [shown.images for shown, _, _ in kinds], create_graph=True
         )
         found: dict[str, Tensor] = {}
+        of_fakes = []
         for (_, name, weight), gradient in zip(kinds, gradients, strict=True):
             value = weight * gradient.square().flatten(1).sum(1).mean()
             found[name] = found[name] + value if name in found else value
-        return found
+            if name == "loss/r2":
+                of_fakes.append(gradient.detach())
+        return Penalised(found, of_fakes)
 
     def loss(self, values: dict[str, Tensor]) -> Tensor:
         """What these values add to the discriminator's loss at a step that has penalties."""
