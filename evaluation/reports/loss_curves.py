@@ -17,7 +17,7 @@ from vaegan.models import MODELS
 PANELS = (
     ("Prior loss", "KL, nats per image", "loss/prior"),
     ("Squared error of reconstructions", "mean over pixels in [-1, 1]", "loss/pixel_mse"),
-    ("GAN loss", "cross-entropy, nats", "loss/gan"),
+    ("GAN loss", "discriminator's cost", "loss/gan"),
     ("Verdict on samples", "mean probability of real", "dis/gen"),
 )
 POINTS = 60  # of a line: means over as many equal parts of a run
