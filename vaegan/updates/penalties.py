@@ -4,8 +4,9 @@
 
 D(x) is the logit. The means are over the images, the sum is over the kinds of fakes, weighed as in
 the GAN loss. The discriminator's loss gets W1/2 * R1 + W2/2 * R2 (Mescheder et al. 2018, arXiv
-1801.04406). R3GAN (Huang et al. 2025, arXiv 2501.05441) needs both. With `penalty_every = N` only every N-th step has them, at N times the weight: the lazy
-regularisation of StyleGAN2 (Karras et al. 2020, arXiv 1912.04958).
+1801.04406). R3GAN (Huang et al. 2025, arXiv 2501.05441) needs both. With `penalty_every = N` only
+every N-th step has them, at N times the weight: the lazy regularisation of StyleGAN2 (Karras et al.
+2020, arXiv 1912.04958).
 
 The gradient of a sum of logits is that of each image's own logit only where no image of a batch
 depends on another: the discriminator must have no batch norm.
