@@ -176,6 +176,12 @@ RUNS: dict[str, dict[str, Any]] = {
         "lr_decay_steps": 5,
     },
     "gan": {"model": "gan"},
+    "gan, hinge, penalty": {
+        "model": "gan",
+        "gan_loss": "hinge",
+        "discriminator_norm": "group",
+        "r1": 1.0,
+    },
     "vaegan, residual": {"family": "residual"},
 }
 # Accepted for every model: one set of options describes all four.
@@ -183,12 +189,6 @@ OF_SOME_NETWORKS: dict[str, Any] = {
     "encoder_hidden": 5,
     "discriminator_hidden": 5,
     "discriminator_norm": "none",
-    "gan, hinge, penalty": {
-        "model": "gan",
-        "gan_loss": "hinge",
-        "discriminator_norm": "group",
-        "r1": 1.0,
-    },
 }
 
 
