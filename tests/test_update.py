@@ -102,7 +102,7 @@ def gan_losses(config: Config, real: Tensor, fakes: list[Tensor]) -> tuple[Tenso
 def drawn_for(noise: Noise) -> list[Tensor]:
     """Parameters of augmentation for real images, reconstructions and samples, each [B,7]."""
     if noise.augment is None:
-        return [torch.zeros(BATCH, 7)] * 3
+        return [torch.zeros(len(noise.eps), 7)] * 3
     return [noise.augment[:, 0], noise.augment[:, 0], noise.augment[:, 1]]
 
 
