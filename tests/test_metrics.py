@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from vaegan import processes
+from vaegan import devices
 from vaegan.metrics.distances import (
     DISTANCE_ROWS,
     DRAW_SEED,
@@ -326,7 +326,7 @@ def test_the_linear_algebra_has_all_cores_unless_a_number_was_asked_for(
     monkeypatch.setenv("OMP_NUM_THREADS", told or "1")
     if not told:
         monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(processes, "_cores", lambda: 2)
+    monkeypatch.setattr(devices, "_cores", lambda: 2)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
