@@ -55,6 +55,10 @@ ELSEWHERE = {
     "--num-samples 2000 --reference test --num-reference 2000 --num-reconstructions 1000": (
         "test_evaluation.py"
     ),
+    "python evaluation/fid.py runs/digits-recipe/ckpt.pt --extractor efficientnet-lite0 "
+    "--num-samples 1000 --reference train --num-reference 1000 --num-reconstructions 500": (
+        "test_evaluation.py"
+    ),
     "pytest tests/test_faults.py tests/test_interruption.py tests/test_soundness.py "
     "tests/test_checkpoints.py tests/test_processes.py tests/test_held_out.py": ".ci/run",
     "python evaluation/compare.py --dataset mnist5k --images 200000 --seeds 0 1 2 --extractor "
@@ -102,7 +106,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         raw = where / "data/FashionMNIST/raw"
         write_idx(raw / f"{split}-images-idx3-ubyte", rng.integers(0, 256, (16, 28, 28)))
         write_idx(raw / f"{split}-labels-idx1-ubyte", rng.integers(0, 10, 16))
-    for folder in (where / "path/to/images", where / "ICONS"):
+    for folder in (where / "path/to/images", where / "ICONS", where / "CROPS"):
         folder.mkdir(parents=True)
         for index in range(6):
             pixels = rng.integers(0, 256, (50, 70 + index, 3), dtype=np.uint8)
