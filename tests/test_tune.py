@@ -200,4 +200,6 @@ def test_the_configurations_that_come_with_it_can_be_trained() -> None:
                 words = ["--model", model, *as_options(settings)]
                 words += ["--similarity-from", "gan.pt"] if model == "vae-dis" else []
                 found = parse(words).settings.flat()
-                assert {name: found[name] for name in settings} == settings
+                read = {name: found[name] for name in settings}
+                listed = {k: list(v) if isinstance(v, tuple) else v for k, v in read.items()}
+                assert listed == settings
