@@ -14,6 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from vaegan.config import Precision
 from vaegan.devices import choose_precision, cpu_is_requested, set_threads
 from vaegan.errors import UserError
+from vaegan.host_memory import keep_freed_memory
 
 ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -33,6 +34,7 @@ def build_accelerator(precision: Precision = "auto", *, cpu: bool = False) -> Ac
         # Adam's and RMSProp's running averages reach numbers below 1e-38, on which the CPU
         # computes ten times slower. Set before the first parallel work: its threads inherit it.
         torch.set_flush_denormal(True)
+        keep_freed_memory()
     refuse_other_back_ends()
     try:
         accelerator = Accelerator(
