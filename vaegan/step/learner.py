@@ -17,7 +17,6 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vaegan.batch import Batch
 from vaegan.config import Config
-from vaegan.config.names import ADVERSARIAL
 from vaegan.errors import UserError
 from vaegan.models import MODELS, check_model_fits, model_networks
 from vaegan.randomness import Purpose, generator
@@ -277,7 +276,7 @@ def check_compile(config: Config, accelerator: Accelerator) -> None:
             f"{config.training.accumulate} cuts it up: leave one of the two out."
         )
     objective = config.objective
-    penalised = config.model in ADVERSARIAL and objective.is_penalised
+    penalised = MODELS[config.model].is_adversarial and objective.is_penalised
     if mode == "inductor" and penalised:
         raise UserError(
             "--compile inductor cannot be relied on to differentiate twice, as --r1 "
