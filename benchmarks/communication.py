@@ -16,7 +16,6 @@ Four ways in alternated rounds of one session, all with the same images per proc
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -28,7 +27,7 @@ from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
 from vaegan.batch import Batch, Noise
-from vaegan.commands.base import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code, leave
 from vaegan.config import RecipeName
 from vaegan.errors import UserError
 from vaegan.metrics.record import hardware
@@ -183,4 +182,4 @@ def _hidden(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

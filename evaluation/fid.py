@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import vaegan
-from vaegan.commands.base import Parser, exit_code
+from vaegan.commands.base import Parser, exit_code, leave
 from vaegan.logs import messages_on_stderr
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import check_extractor, load_extractor
@@ -78,4 +78,4 @@ def run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,6 +14,7 @@ import torch
 
 from tests.support.commands import ROOT, Command, as_options, run_command
 from tests.support.tiny import TINY, TINY_OPTIONS, tiny_config
+from vaegan.commands.base import leave
 
 WORLDS = (2, 3)  # of which 3 cannot share 8 images evenly
 GLOBAL_BATCH, STEPS, STEPS_WITH_BATCH_NORM = 8, 20, 50
@@ -273,3 +274,4 @@ def test_a_run_of_two_processes_writes_one_folder_and_resumes(
 
 if __name__ == "__main__":
     train_in_float64(Path(sys.argv[1]))
+    leave(0)

@@ -19,6 +19,7 @@ from tests.support.commands import ROOT, run_command
 from tests.support.tiny import TINY_OPTIONS
 from tests.test_distributed import processes
 from vaegan.batch import Batch
+from vaegan.commands.base import leave
 from vaegan.commands.train import main
 from vaegan.run.interruption import MARGIN, Interruption
 from vaegan.step.learner import Learner
@@ -251,7 +252,7 @@ def main_of_a_killed_process() -> None:
     if "--killed" in sys.argv and os.environ["RANK"] == "1" and not again:
         signal_in_step(signal.SIGKILL, 6)
     options = [*TINY_OPTIONS, "--output-dir", "out", "--max-steps", "9", "--checkpoint-every", "4"]
-    sys.exit(main([*options, "--auto-resume"]))
+    leave(main([*options, "--auto-resume"]))
 
 
 def main_of_one_process() -> None:
@@ -269,6 +270,7 @@ def main_of_one_process() -> None:
         signal_in_step(signal.SIGUSR1, 5)
     code = main([*RUN, "--max-steps", "100000"])
     Path(f"{rank}.json").write_text(json.dumps({"code": code, "steps": steps}))
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -120,11 +120,12 @@ def test_the_main_processs_clock_ends_the_run_on_all_processes(
     script = tmp_path / "late.py"
     script.write_text(
         "import os, sys\n"
+        "from vaegan.commands.base import leave\n"
         "from vaegan.commands.train import main\n"
         "from vaegan.run.measures import Clock\n"
         "if os.environ['RANK'] == '1':\n"
         "    Clock.seconds = lambda clock: 0.0\n"
-        "sys.exit(main(sys.argv[1:]))\n"
+        "leave(main(sys.argv[1:]))\n"
     )
     options = [*TINY_OPTIONS, "--max-seconds", "0.5", "--log-every", "2", "--output-dir", "out"]
     result = accelerate_launch(str(script), *options, flags=processes(2), ACCELERATE_USE_CPU="true")
