@@ -10,6 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 import vaegan
@@ -18,6 +19,10 @@ from tests.support.commands import ROOT, Command, run_command
 from tests.test_distributed import processes
 from vaegan.data import load_source
 from vaegan.data.images import to_network_range, to_uint8
+from vaegan.metrics.evaluation import Evaluator
+from vaegan.metrics.extractors import load_extractor
+from vaegan.metrics.protocol import Protocol, RealImages
+from vaegan.networks import Posterior
 from vaegan.randomness import prior_sample
 
 FID = str(ROOT / "evaluation/fid.py")
@@ -67,6 +72,31 @@ def test_a_record_says_all_that_its_numbers_depend_on(
     assert evaluated["versions"]["torch"] == torch.__version__
     assert evaluated["versions"].keys() >= {"vaegan", "torch-fidelity", "torchmetrics"}
     assert all(np.isfinite(value) for value in numbers(evaluated).values())
+
+
+def test_samples_of_the_posterior_are_decoded_from_training_images(
+    in_tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of each image where three times as many are asked for; the noise is left out here."""
+    model = vaegan.load("out/ckpt.pt")
+    training = load_source(model.config.data).load_all()[:7]
+    mu = model.encode(to_network_range(training)).mu
+    encode = vaegan.VAEGAN.encode
+    assert model.encoder is not None
+    model.encoder.double()  # as all of an evaluation is
+
+    def certain(model: vaegan.VAEGAN, x: Tensor) -> Posterior:
+        mu = encode(model, x).mu
+        return Posterior(mu, torch.full_like(mu, -200.0))
+
+    monkeypatch.setattr(vaegan.VAEGAN, "encode", certain)
+    protocol = Protocol(sampler="posterior", num_samples=21)
+    evaluator = Evaluator(load_extractor("efficientnet-lite0"), protocol, Accelerator(cpu=True))
+    z, how = evaluator._latents(model, RealImages(training, None, training))
+    assert how == {"sampler": "posterior"}
+    nearest = torch.cdist(z.double(), mu.double()).min(1)
+    assert nearest.values.max() < 1e-5
+    assert nearest.indices.bincount().tolist() == [3] * 7
 
 
 def test_only_inceptions_distance_is_called_fid(evaluated: dict[str, Any]) -> None:

@@ -142,7 +142,11 @@ def protocol_lines(table: Sequence[Row]) -> Iterator[str]:
     record = table[0].runs[0].record
     data, extractor, made = record["data"], record["extractor"], record["generation"]
     weights = {"ema": "averaged weights", "raw": "weights of the last step"}
-    sampler = {"prior": "N(0, I)", "gmm": "a 10-component mixture of the latents"}
+    sampler = {
+        "prior": "N(0, I)",
+        "gmm": "a 10-component mixture of the latents",
+        "posterior": "the posterior of training images",
+    }
     own = "" if extractor["own_weights"] else " (NOT its own: comparable only with themselves)"
     yield (
         f"{data['image_size']}x{data['image_size']}x{data['channels']}, "

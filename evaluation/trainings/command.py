@@ -54,10 +54,10 @@ def prepare(
 ) -> tuple[Evaluator, RealImages]:
     """The evaluator and the real images, before hours are spent on models to be judged."""
     with_encoder = [MODELS[model].has_encoder for model in models]
-    if protocol.sampler == "gmm" and not all(with_encoder):
+    if protocol.sampler != "prior" and not all(with_encoder):
         raise UserError(
-            "--sampler gmm needs the latents of an encoder, and a gan has none: use --sampler "
-            "prior, or compare models with encoders."
+            f"--sampler {protocol.sampler} needs the latents of an encoder, and a gan has "
+            "none: use --sampler prior, or compare models with encoders."
         )
     images = load_images(data, protocol, has_encoder=any(with_encoder), progress=True)
     accelerator = build_accelerator("fp32")

@@ -118,6 +118,11 @@ class Evaluator:
             return prior_sample(count, size, seed), {"sampler": "prior"}
         training = images.training
         assert training is not None
+        if self.protocol.sampler == "posterior":  # each image as often as any other
+            source = generator(seed, Purpose.SAMPLES, index=3)
+            rounds = -(-count // len(training))
+            order = [torch.randperm(len(training), generator=source) for _ in range(rounds)]
+            training = training[torch.cat(order)[:count]]
 
         def encode(rows: slice) -> tuple[Tensor, Tensor]:
             posterior = model.encode(to_network_range(training[rows]).double())
@@ -134,6 +139,8 @@ class Evaluator:
         latents = mu + torch.exp(0.5 * logvar) * eps  # the training images
         if not latents.isfinite().all():
             raise UserError("The model's latents are not finite: its training has diverged.")
+        if self.protocol.sampler == "posterior":
+            return latents, {"sampler": "posterior"}
         z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
         if self.accelerator.is_main_process:
             logger.info(f"Fitting {COMPONENTS} components to {len(latents):,} latents.")

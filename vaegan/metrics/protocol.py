@@ -18,7 +18,7 @@ from vaegan.randomness import Purpose, generator
 
 FEWEST = NEIGHBOURS + 1  # images that have a third neighbour besides themselves
 
-Sampler = Literal["prior", "gmm"]
+Sampler = Literal["prior", "gmm", "posterior"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,8 @@ class Protocol:
     num_reconstructions: int | None = None
     """Held-out images to reconstruct; None for all of them, 0 for none."""
     sampler: Sampler = "prior"
-    """Latents from N(0, I), or from a 10-component mixture fitted to the training latents."""
+    """Latents from N(0, I), from a 10-component mixture fitted to the training latents, or of the
+    training images themselves."""
     seed: int = 0
     """Of the latents."""
     batch_size: int = BLOCK
@@ -69,7 +70,7 @@ class RealImages:
     held_out: Tensor | None
     """The images to reconstruct; None for none."""
     training: Tensor | None
-    """The images whose latents the mixture is fitted to; None without a mixture."""
+    """The images whose latents samples are drawn by; None for samples of the prior."""
     held_out_name: Literal["all", "validation", "test"] = "test"
     """The split of `held_out`; "all" where none were held out and it has training images."""
 
@@ -115,14 +116,14 @@ def load_images(
         unseen = "train"
     if has_encoder and protocol.num_reconstructions != 0:
         held_out = some(unseen, protocol.num_reconstructions, "--num-reconstructions")
-    if protocol.sampler == "gmm":
+    if protocol.sampler != "prior":
         if not has_encoder:
             raise UserError(
-                "--sampler gmm needs the latents of an encoder, and this model has none: use "
-                "--sampler prior."
+                f"--sampler {protocol.sampler} needs the latents of an encoder, and this model "
+                "has none: use --sampler prior."
             )
         training = split("train")
-        if len(training) < 2 * COMPONENTS:
+        if protocol.sampler == "gmm" and len(training) < 2 * COMPONENTS:
             raise UserError(
                 f"--sampler gmm fits {COMPONENTS} components and needs {2 * COMPONENTS} training "
                 f"images or more, and there are {len(training)}: use --sampler prior."

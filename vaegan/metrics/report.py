@@ -30,7 +30,11 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     checkpoint, data, extractor = record["checkpoint"], record["data"], record["extractor"]
     names, made, rec = record["names"], record["generation"], record["reconstruction"]
     weights = {"ema": "averaged weights", "raw": "weights of the last step"}[checkpoint["weights"]]
-    sampler = {"prior": "from N(0, I)", "gmm": "from a 10-component mixture of the latents"}
+    sampler = {
+        "prior": "from N(0, I)",
+        "gmm": "from a 10-component mixture of the latents",
+        "posterior": "from the posterior of training images",
+    }
     pixels = f"{data['image_size']}x{data['image_size']}x{data['channels']}"
     yield f"{checkpoint['path']}: {checkpoint['model']}, {checkpoint['images_seen']:,} images seen"
     yield f"{data['dataset']} {pixels}, {weights}, batch norm: {checkpoint['batch_norm']}"
