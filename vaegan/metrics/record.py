@@ -23,11 +23,11 @@ Weights = Literal["ema", "raw"]
 
 
 def evaluate_checkpoint(
-    path: Path, weights: Weights, model: VAEGAN, images: RealImages, evaluator: Evaluator
+    path: Path, model: VAEGAN, images: RealImages, evaluator: Evaluator
 ) -> dict[str, Any]:
     """The record of a checkpoint: its numbers, the data, the protocol and the extractor.
 
-    `model` is `vaegan.load(path, weights=weights)`; empty on all but the main process.
+    `model` is that of `vaegan.load(path)`; empty on all but the main process.
     """
     begin = time.perf_counter()
     measured = evaluator(model, images)
@@ -45,9 +45,9 @@ def evaluate_checkpoint(
         "checkpoint": {
             "path": str(path),
             "sha256": hashlib.sha256(origin.weights_file.read_bytes()).hexdigest(),
-            "weights": weights,
+            "weights": origin.weights,
             "dtype": "float64",
-            "batch_norm": batch_norm_use(model.decoder, weights),
+            "batch_norm": batch_norm_use(model.decoder, origin.weights),
             "step": origin.step,
             "images_seen": origin.images_seen,
             "model": config.model,

@@ -46,7 +46,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
         "seed": config.training.seed,
         "parameters": {n: count_parameters(m) for n, m in networks.by_name().items()},
         "changed": changed_settings(config),
-        "environment": _environment(RunFolder(path.parent), config),
+        "environment": run_environment(RunFolder(path.parent), config),
         "evaluation": _best_evaluation(path, content),
     }
 
@@ -67,7 +67,7 @@ def changed_settings(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
-def _environment(folder: RunFolder, config: Config) -> dict[str, Any] | None:
+def run_environment(folder: RunFolder, config: Config) -> dict[str, Any] | None:
     """What the run in `folder` recorded of its machine, if that run is of this config."""
     try:
         values = json.loads(read_regular(folder.config_file, MOST_CONFIG_BYTES))

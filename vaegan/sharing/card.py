@@ -1,7 +1,7 @@
 """The model card: a README.md in the hub's format, with the numbers that the run recorded."""
 
-import json
 import math
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -158,15 +158,16 @@ def _training(
     yield training_command(config)
     yield "```"
     yield ""
-    yield "trains by these settings again. All settings:"
+    yield "trains by these settings again. All settings, which `config.json` has too:"
     yield ""
-    yield "<details><summary>config</summary>"
-    yield ""
-    yield "```json"
-    yield json.dumps(config.to_dict(), indent=2)
+    yield "```text"
+    settings = " ".join(f"{name}={_setting(value)}" for name, value in config.flat().items())
+    yield textwrap.fill(settings, 100, break_long_words=False, break_on_hyphens=False)
     yield "```"
-    yield ""
-    yield "</details>"
+
+
+def _setting(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _facts(

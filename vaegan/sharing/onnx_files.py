@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from vaegan.model import VAEGAN
 
 EXTRA = "onnx"
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18  # GroupNorm and batch norm as torch writes them; runtimes from 2023 on read it
 TOLERANCE = 1e-4  # the largest absolute difference to torch
 CHECKED_BATCHES = (1, 3)
@@ -51,7 +50,7 @@ def write_onnx(model: "VAEGAN", folder: Path) -> None:
     `UserError` where the folder is not free, a package of the extra is missing, or onnxruntime
     computes other numbers than torch.
     """
-    for package in PACKAGES:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
         needed(package, EXTRA)
     with free_folder(folder):
         for name, part in _parts(model).items():

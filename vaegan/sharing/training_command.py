@@ -1,6 +1,7 @@
 """The command line that trains with given settings."""
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from vaegan.config import FACTS, SETTINGS, Config, option
@@ -33,7 +34,11 @@ def training_options(config: Config) -> list[str]:
         default["validation_images"] = 0  # what auto comes to
     if values["global_batch_size"] == values["batch_size"]:
         default["global_batch_size"] = values["batch_size"]  # of one process
-    different = {name for name in SETTINGS if values[name] != default[name]} - _LEFT_OUT
+    different = {
+        name
+        for name in SETTINGS
+        if values[name] != default[name] and name not in _LEFT_OUT and _has_effect(name, values)
+    }
     replaced = {FACTS[name].instead_of for name in different}
     words: list[str] = []
     if values["dataset"] == "folder":
@@ -42,6 +47,13 @@ def training_options(config: Config) -> list[str]:
         if name in different - replaced and values[name] is not None:
             words += _words(name, values[name])
     return words
+
+
+def _has_effect(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether the command may name it: an option without effect is refused."""
+    facts = FACTS[name]
+    used = values["model"] in facts.models or facts.ignored_elsewhere
+    return used and (facts.needs is None or facts.needs.holds(values))
 
 
 def _words(name: str, value: Any) -> list[str]:

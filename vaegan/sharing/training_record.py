@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from vaegan.config import Config
-from vaegan.errors import UserError
 from vaegan.files.regular_files import open_regular, read_regular
 from vaegan.files.stored_model import Origin
+from vaegan.run.description import run_environment
+from vaegan.run.run_folder import RunFolder
 
-MOST_CONFIG_BYTES, MOST_RECORD_BYTES, MOST_METRICS_BYTES = 2**20, 2**24, 2**30
+MOST_RECORD_BYTES, MOST_METRICS_BYTES = 2**24, 2**30
 MOST_CHECKPOINT_BYTES = 2**50
 
 Row = Mapping[str, Any]
@@ -36,7 +37,7 @@ class TrainingRecord:
 def read_training_record(origin: Origin, config: Config) -> TrainingRecord:
     """The record beside a checkpoint; files that are missing, damaged or of others are left out."""
     folder = origin.path.parent
-    environment = _environment(folder / "config.json", config)
+    environment = run_environment(RunFolder(folder), config)
     evaluated: list[Row] = []
     if environment is not None:
         evaluated = list(_evaluated_rows(folder / "metrics.jsonl", origin.step))
@@ -53,21 +54,10 @@ def distance_name(row: Row) -> str:
     return "eval/fid" if "eval/fid" in row else "eval/fd"
 
 
-def _environment(path: Path, config: Config) -> Mapping[str, Any] | None:
-    """The environment of the run in a folder; None where it is not the run of `config`."""
-    values = _json(path, MOST_CONFIG_BYTES)
-    environment = values.pop("environment", {})
-    try:
-        of_this_run = bool(values) and Config.from_dict(values) == config
-    except UserError:
-        return None
-    return environment if of_this_run and isinstance(environment, dict) else None
-
-
 def _evaluations(folder: Path, origin: Origin) -> Iterator[Row]:
     digest = None
     for path in sorted(folder.glob("*.json")):
-        record = _json(path, MOST_RECORD_BYTES)
+        record = _json(path)
         checkpoint = record.get("checkpoint")
         if record.get("format") != "vaegan-evaluation" or not isinstance(checkpoint, dict):
             continue
@@ -93,9 +83,9 @@ def _evaluated_rows(path: Path, most_steps: int) -> Iterator[Row]:
             continue  # a line that a crash cut off
 
 
-def _json(path: Path, at_most: int) -> dict[str, Any]:
+def _json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(read_regular(path, at_most))
+        values = json.loads(read_regular(path, MOST_RECORD_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
