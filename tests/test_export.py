@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 import vaegan
+from tests.support.commands import ROOT
 from tests.support.residual import start_branches
 from tests.support.tiny import tiny_config
 from vaegan.commands.checkpoint.main import main
@@ -26,6 +28,8 @@ from vaegan.models import MODELS, model_networks
 from vaegan.sharing.onnx_files import write_onnx
 from vaegan.sharing.training_command import training_options
 
+PAGE = (ROOT / "docs/sharing.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 CARD, SAMPLES, WEIGHTS, CONFIG = "README.md", "samples.png", "model.safetensors", "config.json"
 
 
@@ -320,9 +324,10 @@ class StubApi:
 
     pushed: dict[str, bytes]
     name = message = ""
+    token: str | None = None
 
     def __init__(self, token: str | None = None) -> None:
-        assert token == "secret"
+        StubApi.token = token
 
     def create_repo(self, repo_id: str, **_: Any) -> Any:
         if repo_id == "me/forbidden":
@@ -342,6 +347,7 @@ def test_a_push_uploads_the_folder_in_one_commit(
     model = vaegan.load(exported / "run/ckpt.pt")
     address = model.push_to_hub("me/digits", token="secret")
     assert address == "https://huggingface.co/me/digits/commit/1"
+    assert StubApi.token == "secret"
     assert StubApi.pushed.keys() == {CARD, SAMPLES, WEIGHTS, CONFIG}
     for name in (SAMPLES, WEIGHTS, CONFIG):
         assert StubApi.pushed[name] == (exported / "shared" / name).read_bytes()
@@ -370,12 +376,21 @@ def test_a_model_is_pulled_from_the_hub_s_cache(
 
 
 def test_command_exports_and_overwrites_nothing(
-    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", StubApi)
     export = ["export", str(exported / "run/ckpt.pt"), "--to"]
     shared = str(tmp_path / "shared")
     assert main([*export, "folder", "--output", shared, "--weights", "raw"]) == 0
-    assert "Wrote" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"Wrote {shared}: README.md, config.json, model.safetensors, samples.png." in said
+    pushed = str(tmp_path / "pushed")
+    assert main([*export, "folder", "--output", pushed, "--push", "me/digits"]) == 0
+    assert "https://huggingface.co/me/digits/commit/1" in capsys.readouterr().err
+    assert (StubApi.name, StubApi.token) == ("me/digits", None)
     loaded = vaegan.load(shared)
     assert loaded.origin is not None
     assert loaded.origin.weights == "raw"
@@ -419,11 +434,18 @@ def test_a_missing_extra_is_named(
 
 
 @pytest.mark.parametrize("family", ["paper", "residual"])
-def test_onnx_computes_what_torch_does_at_any_batch_size(family: str, tmp_path: Path) -> None:
+def test_onnx_computes_what_torch_does_at_any_batch_size(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import onnxruntime
 
-    model = vaegan.load(checkpoint(tmp_path / "ckpt.pt", config_of(family=family)))
-    write_onnx(model, tmp_path / "onnx")
+    monkeypatch.chdir(tmp_path)
+    model = vaegan.load(checkpoint(Path("ckpt.pt"), config_of(family=family)))
+    assert main(["export", "ckpt.pt", "--to", "onnx", "--output", "onnx"]) == 0
+    [example] = [code for code in EXAMPLES if "onnxruntime" in code]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["x"].shape == (16, 1, 16, 16)
 
     def run(name: str, value: torch.Tensor) -> list[torch.Tensor]:
         session = onnxruntime.InferenceSession(tmp_path / f"onnx/{name}.onnx")
