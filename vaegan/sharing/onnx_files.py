@@ -36,11 +36,10 @@ CHECKED_BATCHES = (1, 3)
 
 
 class Part(NamedTuple):
-    """A network to export: its module, an input of two images, and the names of its outputs."""
+    """A network to export: its module, inputs of two images by name, and its outputs' names."""
 
     module: nn.Module
-    example: Tensor
-    input: str
+    inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...]
 
 
@@ -80,9 +79,9 @@ def _parts(model: "VAEGAN") -> dict[str, Part]:
         x = torch.rand(shape, generator=generator) * 2 - 1
         # A copy in torch's own memory format, on the CPU.
         encoder = copy.deepcopy(model.encoder).cpu()
-        parts["encoder"] = Part(_Pair(encoder).eval(), x, "x", ("mu", "logvar"))
+        parts["encoder"] = Part(_Pair(encoder).eval(), {"x": x}, ("mu", "logvar"))
     z = torch.randn(2, model.config.network.latent_size, generator=generator)
-    parts["decoder"] = Part(copy.deepcopy(model.decoder).cpu().eval(), z, "z", ("x",))
+    parts["decoder"] = Part(copy.deepcopy(model.decoder).cpu().eval(), {"z": z}, ("x",))
     return parts
 
 
@@ -91,10 +90,10 @@ def _exported(part: Part, config: Mapping[str, Any]) -> bytes:
     with _quiet():
         program = torch.onnx.export(
             part.module,
-            (part.example,),
-            input_names=[part.input],
+            tuple(part.inputs.values()),
+            input_names=list(part.inputs),
             output_names=list(part.outputs),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in part.inputs),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -112,11 +111,14 @@ def _compare(name: str, part: Part, content: bytes) -> None:
         content, providers=["CPUExecutionProvider"]
     )
     for batch in CHECKED_BATCHES:
-        values = part.example[torch.arange(batch) % len(part.example)]
+        rows = torch.arange(batch) % 2
+        values = {name: example[rows] for name, example in part.inputs.items()}
         with torch.no_grad():
-            ours = part.module(values)
+            ours = part.module(*values.values())
         ours = ours if isinstance(ours, tuple) else (ours,)
-        theirs = session.run(list(part.outputs), {part.input: values.numpy()})
+        theirs = session.run(
+            list(part.outputs), {name: value.numpy() for name, value in values.items()}
+        )
         for output, a, b in zip(part.outputs, ours, theirs, strict=True):
             apart = (a - torch.from_numpy(b)).abs().max().item()
             if not apart <= TOLERANCE:
