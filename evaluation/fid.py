@@ -36,7 +36,7 @@ def parser() -> Parser:
         epilog="Numbers compare only at equal --num-samples, --reference and --extractor.",
     )
     add = parser.add_argument
-    add("checkpoint", type=Path, help="a run's ckpt.pt")
+    add("checkpoint", type=Path, help="a run's ckpt.pt, or an exported folder")
     add_protocol_options(parser)
     add("--json", type=Path, metavar="FILE", help="write everything there, or to stdout with -")
     return parser
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         extractor = load_extractor(options.extractor, options.extractor_weights, accelerator.device)
     evaluator = Evaluator(extractor, protocol, accelerator)
     try:
-        record = evaluate_checkpoint(options.checkpoint, options.weights, model, images, evaluator)
+        record = evaluate_checkpoint(options.checkpoint, model, images, evaluator)
     finally:
         accelerator.end_training()
     if not record:

@@ -69,6 +69,9 @@ ELSEWHERE = {
     "fashion-mnist --images 80000 --validation-images 5000 --extractor efficientnet-lite0 "
     "--num-samples 5000 --output runs/tuning -- --batch-size 64": "test_tune.py",
     "pytest benchmarks/ --benchmark-only": ".ci/run",
+    "vaegan export ckpt.pt --to folder --output shared": "test_export.py",
+    "vaegan export ckpt.pt --to folder --output shared --push USER/NAME": "test_export.py",
+    "vaegan export ckpt.pt --to onnx --output onnx": "test_export.py",
 }
 
 SMALL = as_options(

@@ -87,7 +87,7 @@ def evaluate(
     if record is None:
         logger.info(f"Evaluating {subject.path}")
         model = subject.load(weights)
-        record = evaluate_checkpoint(subject.path, weights, model, images, evaluator)
+        record = evaluate_checkpoint(subject.path, model, images, evaluator)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({**record, "key": json.loads(key)}, indent=2) + "\n")
     record["checkpoint"]["path"] = str(subject.path)  # it may have moved since

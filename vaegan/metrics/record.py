@@ -1,8 +1,6 @@
 """The record of an evaluation: its numbers, and everything that they depend on."""
 
 import hashlib
-import os
-import platform
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +11,7 @@ import torch
 from torch import nn
 
 import vaegan
-from vaegan.files.checkpoint import read_inference_file
+from vaegan.devices import hardware
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.protocol import RealImages
 from vaegan.model import VAEGAN
@@ -25,17 +23,18 @@ Weights = Literal["ema", "raw"]
 
 
 def evaluate_checkpoint(
-    path: Path, weights: Weights, model: VAEGAN, images: RealImages, evaluator: Evaluator
+    path: Path, model: VAEGAN, images: RealImages, evaluator: Evaluator
 ) -> dict[str, Any]:
     """The record of a checkpoint: its numbers, the data, the protocol and the extractor.
 
-    `model` is `vaegan.load(path, weights=weights)`; empty on all but the main process.
+    `model` is that of `vaegan.load(path)`; empty on all but the main process.
     """
     begin = time.perf_counter()
     measured = evaluator(model, images)
     if not measured:
         return {}
-    content, config, protocol = read_inference_file(path), model.config, evaluator.protocol
+    origin, config, protocol = model.origin, model.config, evaluator.protocol
+    assert origin is not None
     device = evaluator.accelerator.device
     return {
         "format": FORMAT,
@@ -45,12 +44,12 @@ def evaluate_checkpoint(
         "seed": protocol.seed,
         "checkpoint": {
             "path": str(path),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "weights": weights,
+            "sha256": hashlib.sha256(origin.weights_file.read_bytes()).hexdigest(),
+            "weights": origin.weights,
             "dtype": "float64",
-            "batch_norm": batch_norm_use(model.decoder, weights),
-            "step": content["step"],
-            "images_seen": content["images_seen"],
+            "batch_norm": batch_norm_use(model.decoder, origin.weights),
+            "step": origin.step,
+            "images_seen": origin.images_seen,
             "model": config.model,
             "recipe": config.recipe,
             "training_seed": config.training.seed,
@@ -69,18 +68,6 @@ def evaluate_checkpoint(
         },
         "versions": versions(),
     }
-
-
-def hardware(device: torch.device) -> str:
-    """The GPU, or the processor and its threads in use."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {model}"
 
 
 def batch_norm_use(decoder: nn.Module, weights: Weights) -> str:
