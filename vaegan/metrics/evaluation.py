@@ -33,7 +33,7 @@ from vaegan.metrics.image_quality import peak_signal_to_noise, structural_simila
 from vaegan.metrics.protocol import Protocol, RealImages
 from vaegan.model import VAEGAN
 from vaegan.networks import Posterior
-from vaegan.randomness import prior_sample
+from vaegan.randomness import Purpose, generator, prior_sample
 
 logger = logging.getLogger(__name__)
 
