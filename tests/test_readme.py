@@ -69,6 +69,10 @@ ELSEWHERE = {
     "fashion-mnist --images 80000 --validation-images 5000 --extractor efficientnet-lite0 "
     "--num-samples 5000 --output runs/tuning -- --batch-size 64": "test_tune.py",
     "pytest benchmarks/ --benchmark-only": ".ci/run",
+    "python -m benchmarks.record --dataset fashion-mnist --target 30 --seeds 0 1 2 --max-seconds "
+    "600 --output benchmarks/results/record-fashion-mnist": "test_record.py",
+    "python -m benchmarks.record --target 60 --max-seconds 120 --only default gan --output "
+    "runs/record-batch-128 -- --batch-size 128": "test_record.py",
 }
 
 SMALL = as_options(

@@ -12,7 +12,7 @@ import logging
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +30,7 @@ from benchmarks.record.worker import train_in_process
 from evaluation.trainings.result_folder import ResultFolder
 from evaluation.trainings.training import DECIDED, refuse_decided
 from vaegan.commands.base import Parser, exit_code
-from vaegan.config import DatasetName
+from vaegan.config import Config, DatasetName
 from vaegan.data import DataSet
 from vaegan.devices import cpu_is_requested, set_threads
 from vaegan.errors import UserError
@@ -99,8 +99,9 @@ def run(options: argparse.Namespace, words: Sequence[str], command: str) -> None
     output = expanded(options.output, "--output")
     ResultFolder(output, "record.json", FORMAT, ("record.md", "record.png")).refuse_foreign()
     jobs = plan(options, words)
-    conditions, settings = _conditions(options), _settings(jobs)
-    _check_data(options, jobs)
+    configs = configs_of(jobs)
+    conditions, settings = _conditions(options), _settings(configs)
+    _check_data(configs)
     record = continued(output / "record.json", conditions, settings)
     missing = [job for job in jobs if record.of(job) is None]
     (output / "runs").mkdir(parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ def run(options: argparse.Namespace, words: Sequence[str], command: str) -> None
 
 
 def plan(options: argparse.Namespace, words: Sequence[str]) -> list[Job]:
-    """All trainings in their order, forward and backward by turns; `UserError` for bad options."""
+    """All trainings in their order, forward and backward by turns."""
     shared = [
         *("--dataset", options.dataset),
         *("--data-dir", str(expanded(options.data_dir, "--data-dir"))),
@@ -130,9 +131,17 @@ def plan(options: argparse.Namespace, words: Sequence[str]) -> list[Job]:
         for name in names if turn % 2 == 0 else reversed(names):
             own = options_for(CONTENDERS[name], seed, shared, words)
             jobs.append(Job(name, seed, own, times))
-    for job in jobs:
-        job.config()
     return jobs
+
+
+def configs_of(jobs: Sequence[Job]) -> dict[str, Config]:
+    """The config of each contender, with its first seed; `UserError` for bad options of any job."""
+    configs: dict[str, Config] = {}
+    for job in jobs:
+        if job.contender not in configs:  # reading options takes a while
+            configs[job.contender] = job.config()
+        configs[job.contender].replace(seed=job.seed)
+    return configs
 
 
 def _check(options: argparse.Namespace, words: Sequence[str]) -> None:
@@ -163,9 +172,9 @@ def _check(options: argparse.Namespace, words: Sequence[str]) -> None:
         )
 
 
-def _check_data(options: argparse.Namespace, jobs: Sequence[Job]) -> None:
+def _check_data(configs: Mapping[str, Config]) -> None:
     """`UserError` for data that are missing or damaged, before any training."""
-    data = DataSet(jobs[0].config().data, progress=True)
+    data = DataSet(next(iter(configs.values())).data, progress=True)
     data.split("train")
     data.split(data.held_out_split)
 
@@ -193,15 +202,17 @@ def _conditions(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _settings(jobs: Sequence[Job]) -> dict[str, Any]:
+def _settings(configs: Mapping[str, Config]) -> dict[str, Any]:
     """Of each contender its label, and the settings of its trainings but for the seed."""
-    found = {}
-    for job in jobs:
-        config = job.config().replace(seed=0, output_dir="")
-        # Where the data lie changes no number.
-        settings = {k: v for k, v in config.flat().items() if k not in ("data_dir", "output_dir")}
-        found[job.contender] = {"label": job.kind.label, "settings": settings}
-    return found
+    # Where the data lie changes no number.
+    apart = ("seed", "data_dir", "output_dir")
+    return {
+        name: {
+            "label": CONTENDERS[name].label,
+            "settings": {k: v for k, v in config.flat().items() if k not in apart},
+        }
+        for name, config in configs.items()
+    }
 
 
 def _write(output: Path, record: Record, asked: dict[str, Any], jobs: Sequence[Job]) -> str:

@@ -34,7 +34,7 @@ class Job:
 
     def config(self, folder: str = "unused") -> Config:
         """The config of the options; `UserError` for bad ones."""
-        return parse([*self.options, "--output-dir", folder], quiet=True).settings
+        return parse([*self.options, "--output-dir", folder]).settings
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

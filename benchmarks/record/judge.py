@@ -18,10 +18,12 @@ from vaegan.run.measures import Clock
 class ScheduledEvaluation(PeriodicEvaluation):
     """The evaluation of a run, at seconds of training instead of steps.
 
-    `clock` must be set before training begins. No best checkpoint is chosen.
+    `clock` must be set before training begins, and `when_over` is called with the step of the last
+    evaluation. No checkpoint is chosen as the best.
     """
 
     clock: Callable[[], Clock]
+    when_over: Callable[[int], None]
 
     def __init__(self, config: Config, accelerator: Accelerator, schedule: Sequence[float]) -> None:
         super().__init__(config, accelerator)
@@ -39,13 +41,14 @@ class ScheduledEvaluation(PeriodicEvaluation):
         if not passed:  # the last step of a run, after the last evaluation
             return {}
         values = super().__call__(decoder, step)
-        self.is_best = False
         # A long step may have jumped over some.
         self.waiting = self.waiting[len(passed) :]
         distance = self.record["frechet_distance"]
         if not math.isfinite(distance):
             raise UserError(f"The distance is {distance} after {seconds:.1f} s of training.")
         self.points.append(Point(passed[-1], seconds, step * self.global_batch, distance))
+        if self.is_over:
+            self.when_over(step)
         return values
 
     @property
@@ -65,6 +68,15 @@ class ScheduledEvaluation(PeriodicEvaluation):
             parameters=parameters,
         )
 
+    def start(self, decoder: nn.Module, best_file: Path, step: int) -> None:
+        """Compute what all evaluations share."""
+        super().start(decoder, best_file, step)
+        self.best = -math.inf  # so that no file is written as the best
+
     def prepare(self, decoder: nn.Module) -> None:
-        """Compute what all evaluations share, outside of a run of this package."""
+        """`start` for a training that is not a run of this package."""
         self.start(decoder, Path("no best checkpoint"), 0)
+
+    def _described(self) -> str:
+        times = " ".join(f"{due:.4g}" for due in self.waiting)
+        return f"Evaluating after {times} seconds of training."

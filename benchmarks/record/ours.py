@@ -11,6 +11,7 @@ from vaegan.networks import count_parameters
 from vaegan.processes import build_accelerator
 from vaegan.run.run_folder import RunFolder
 from vaegan.run.train import build_trainer
+from vaegan.run.trainer import Trainer
 from vaegan.run.training_data import load_training_data
 from vaegan.step.learner import check_compile, check_sync_batchnorm
 
@@ -33,6 +34,7 @@ def train_ours(job: Job) -> Trained:
             folder = RunFolder(Path(config.output.output_dir))
             trainer = build_trainer(config, folder, accelerator, data, evaluation, resume=False)
             evaluation.clock = lambda: trainer.clock
+            evaluation.when_over = lambda step: _end_after(trainer, step + 1)
             learned = trainer.learner.bare.trained()
             try:
                 trainer.fit()
@@ -46,3 +48,8 @@ def train_ours(job: Job) -> Trained:
         precision="fp32" if mixed == "no" else mixed,
         parameters=sum(map(count_parameters, learned.values())),
     )
+
+
+def _end_after(trainer: Trainer, step: int) -> None:
+    """End the run there: the limit of seconds is looked at only when metrics are logged."""
+    trainer.length.stop = step

@@ -152,11 +152,14 @@ class _Watch(TrainingCallback):
     def on_train_begin(self, training_config: object, **_: object) -> None:
         self.clock = Clock(0, self.evaluation.global_batch, drain=self.drain)
         self.evaluation.clock = lambda: self.clock
+        self.evaluation.when_over = _end
 
     def on_train_step_end(self, training_config: object, **_: object) -> None:
         self.step += 1
         if self.evaluation.due(self.step):
             with self.clock.paused():
                 self.evaluation(self.decoder, self.step)
-        if self.evaluation.is_over:
-            raise _TimeIsOverError
+
+
+def _end(step: int) -> None:
+    raise _TimeIsOverError

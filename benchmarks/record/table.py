@@ -121,8 +121,9 @@ def _method(conditions: Mapping[str, Any]) -> str:
         f"Each training was evaluated {conditions['evaluations']} times in "
         f"{conditions['max_seconds']:g} s of training, at the same seconds for all, each time "
         "later by a constant factor. The time to the target is that of the first evaluation which "
-        "reached it, so it is late by at most one such factor. The clock counts the steps and the "
-        "loading of data, not the start and the evaluations. The trainings ran one after the "
+        "reached it, so it is late by at most one such factor. An evaluation follows the step that "
+        "passes its time. The clock counts the steps and the loading of data, not the start and "
+        "the evaluations. The trainings ran one after the "
         "other, in turn forward and backward by seed. This package's trainings are judged by their "
         "averaged weights, pythae's by those of the last step, each as it is used."
     )
