@@ -168,7 +168,8 @@ def test_a_contender_is_judged_at_seconds_of_training_alone(seconds: None, name:
     assert (found["seed"], found["ended"], found["samples"]) == (3, None, 8)
     assert (found["references"], found["split"]) == (8, "test")
     assert CONTENDERS[name].label in Path("out/record.md").read_text()
-    assert Image.open("out/record.png").width > 1000
+    with Image.open("out/record.png") as picture:
+        assert picture.width > 1000
     assert {path.name for path in Path("out").rglob("*")} == {
         *("record.json", "record.md", "record.png", "runs", f"{name}-seed3.log"),
     }
@@ -179,8 +180,8 @@ def test_a_training_that_diverges_is_a_result(seconds: None) -> None:
     broken = ["--lr", "1e30", "--log-every", "1", "--max-skipped-steps", "1"]
     assert main([*SHORT, "--only", "default", "--seeds", "0", "--", *TINY_NETWORKS, *broken]) == 0
     [found] = record()["runs"]
-    assert found["ended"]
-    assert "/" not in found["ended"], "it names no folder that is gone"
+    assert "gradients that were not finite" in found["ended"]
+    assert "checkpoint" not in found["ended"], "the run's folder is gone"
     assert "Ended early: VAE/GAN, recipe default, seed 0" in Path("out/record.md").read_text()
 
 
@@ -196,6 +197,7 @@ def trained(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return run_of(curve(90, 40, seed=job.seed, contender=job.contender))
 
     monkeypatch.setattr(command, "train_in_process", train)
+    monkeypatch.setattr(command, "save_picture", lambda *_: None)  # takes a while
     return names
 
 

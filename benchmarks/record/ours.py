@@ -39,7 +39,8 @@ def train_ours(job: Job) -> Trained:
             try:
                 trainer.fit()
             except UserError as error:  # as losses that are no longer finite: a result
-                ended = None if evaluation.is_over else str(error).replace(f"{place}/", "")
+                # What follows the colon is advice on the run's folder, which is removed here.
+                ended = None if evaluation.is_over else str(error).split(": ")[0]
         finally:
             accelerator.end_training()
     mixed = accelerator.mixed_precision

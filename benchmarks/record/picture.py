@@ -66,7 +66,7 @@ def _frame(axes: Axes, distance: str, target: float) -> None:
     axes.set_axisbelow(True)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+        axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "2346" else "")
     axes.tick_params(which="both", colors=MUTED, labelsize=8.5, length=0)
     for side in axes.spines.values():
         side.set_visible(False)
