@@ -1,4 +1,4 @@
-"""One training step of pythae's VAEGAN (0.1.2) on our networks' layers; needs `pythae`.
+"""pythae's VAEGAN (0.1.2) on our networks' layers, and one training step of it; needs `pythae`.
 
 The model, the losses and the order of the optimisers are pythae's. The networks are those of the
 recipe, so that both compute with the same layers. The discriminator stops at the requested layer,
@@ -7,6 +7,7 @@ as pythae's own do.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from pythae.data.datasets import BaseDataset
@@ -20,7 +21,12 @@ from pythae.trainers import (
 from torch import Tensor
 
 from vaegan.config import Config
-from vaegan.networks import Discriminator, Networks
+from vaegan.networks import Networks
+
+FEATURES = 1
+"""The discriminator's layer that is compared, counted from 1 as pythae does."""
+ALWAYS = 1e9
+"""A margin that no cost leaves: every network steps every time."""
 
 
 class _Encoder(BaseEncoder):
@@ -43,27 +49,37 @@ class _Decoder(BaseDecoder):
 
 
 class _Discriminator(BaseDiscriminator):
-    """Layers 1, 2, ... are our strided stages; the last one is the probability of real."""
+    """Layer 1 is what our discriminator's features are, layer 2 the probability of real."""
 
     def __init__(self, networks: Networks) -> None:
         super().__init__()
-        assert isinstance(networks.discriminator, Discriminator)
         self.network = networks.discriminator
-        self.depth = len(self.network.stages) + 1
+        self.depth = 2
 
     def forward(self, x: Tensor, output_layer_levels: list[int] | None = None) -> ModelOutput:
-        output, network = ModelOutput(), self.network
-        wanted = output_layer_levels or [self.depth]
-        h = network.stem(x)
-        for level, stage in enumerate(network.stages, 1):
-            if level > max(wanted):
-                break
-            h = stage(h)
-            if level in wanted:
-                output[f"embedding_layer_{level}"] = h
+        output, wanted = ModelOutput(), output_layer_levels or [self.depth]
+        judged = self.network(x, only_features=max(wanted) < self.depth)
+        if FEATURES in wanted:
+            output[f"embedding_layer_{FEATURES}"] = torch.cat(judged.features, 1)
         if self.depth in wanted:
-            output["embedding"] = network.logit(network.hidden(h.flatten(1))).sigmoid()
+            output["embedding"] = judged.logit.sigmoid()
         return output
+
+
+def build_model(networks: Networks, config: Config, **values: Any) -> VAEGAN:
+    """pythae's model with our networks, for images in [-1, 1]; `values` are those of its config."""
+    data = config.data
+    return VAEGAN(
+        VAEGANConfig(
+            input_dim=(data.channels, data.image_size, data.image_size),
+            latent_dim=config.network.latent_size,
+            reconstruction_layer=FEATURES,
+            **values,
+        ),
+        _Encoder(networks),
+        _Decoder(networks),
+        _Discriminator(networks),
+    )
 
 
 def build_pythae_step(
@@ -74,18 +90,7 @@ def build_pythae_step(
     It is the body of the trainer's loop over batches, without loading data and reading losses.
     The optimisers are the recipe's, and its margin lets every network step every time.
     """
-    discriminator = _Discriminator(networks)
-    model = VAEGAN(
-        VAEGANConfig(
-            input_dim=tuple(x.shape[1:]),
-            latent_dim=config.network.latent_size,
-            reconstruction_layer=discriminator.network.similarity_layers[0],
-            margin=1e9,
-        ),
-        _Encoder(networks),
-        _Decoder(networks),
-        discriminator,
-    )
+    model = build_model(networks, config, margin=ALWAYS)
     optim = config.optim
     trainer = CoupledOptimizerAdversarialTrainer(
         model,

@@ -72,6 +72,10 @@ ELSEWHERE = {
     "vaegan export ckpt.pt --to folder --output shared": "test_export.py",
     "vaegan export ckpt.pt --to folder --output shared --push USER/NAME": "test_export.py",
     "vaegan export ckpt.pt --to onnx --output onnx": "test_export.py",
+    "python -m benchmarks.record --dataset fashion-mnist --target 30 --seeds 0 1 2 --max-seconds "
+    "600 --output benchmarks/results/record-fashion-mnist": "test_record.py",
+    "python -m benchmarks.record --target 60 --max-seconds 120 --only default gan --output "
+    "runs/record-batch-128 -- --batch-size 128": "test_record.py",
 }
 
 SMALL = as_options(

@@ -1,0 +1,1 @@
+"""Time to quality: seconds of training until samples are as near to real images as asked for."""
