@@ -10,7 +10,7 @@ from typing import Any
 import vaegan.run.run_folder
 from vaegan.files.whole_files import DigestedFile
 from vaegan.run.metrics_file import MetricsFile
-from vaegan.run.tracking import TensorBoardTracker
+from vaegan.run.tensorboard_tracker import TensorBoardTracker
 from vaegan.step.learner import Learner
 
 Hook = Callable[[str], None]
@@ -63,7 +63,7 @@ def fail_to_track() -> None:
     def fail(*_: object, **__: object) -> None:
         raise ConnectionError("the network is gone")
 
-    for name in ("log", "log_images", "finish"):
+    for name in ("log", "log_images", "conclude", "finish"):
         setattr(TensorBoardTracker, name, fail)
 
 
