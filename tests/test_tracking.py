@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from tests.support.commands import ROOT, run_command
+from tests.support.forked import Forked
 from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.support.wandb_file import WandbFile
 from tests.test_run import metrics
@@ -45,25 +46,32 @@ def agents_command(values: dict[str, Any]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder of a run of the sample sweep, tiny and without a network; what it has logged."""
+def swept(tmp_path_factory: pytest.TempPathFactory, forked: Forked) -> tuple[Path, str]:
+    """The folder of a run of the sample sweep, tiny and without a network; what it has logged.
+
+    The shell of the sweep's command finds an `accelerate` that prints what it is asked.
+    """
     where = tmp_path_factory.mktemp("swept")
-    (where / "launch").symlink_to(ROOT / "launch")
-    asked = {name.replace("-", "_"): {"value": value} for name, value in TRIED.items()}
+    printing = where / "accelerate"
+    printing.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    printing.chmod(0o700)
+    asked = {name: {"value": value} for name, value in TRIED.items()}
     (where / "parameters.yaml").write_text(yaml.safe_dump({"wandb_version": 1, **asked}))
-    result = run_command(
-        [*agents_command(TRIED), *TINY_SWEEP],
-        where,
-        PATH=os.environ["PATH"],
-        ACCELERATE_USE_CPU="true",
-        WANDB_API_KEY="0" * 40,
-        WANDB_BASE_URL="http://127.0.0.1:9",
-        WANDB_SWEEP_ID="sweep1",
-        WANDB_RUN_ID="a1b2c3d4",
-        WANDB_SWEEP_PARAM_PATH=str(where / "parameters.yaml"),
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return where / "runs/sweep/a1b2c3d4", result.stderr
+    variables = {
+        "NETRC": str(where / "no-netrc"),
+        "WANDB_API_KEY": "0" * 40,
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "WANDB_SWEEP_ID": "sweep1",
+        "WANDB_RUN_ID": "a1b2c3d4",
+        "WANDB_SWEEP_PARAM_PATH": str(where / "parameters.yaml"),
+    }
+    path = f"{where}:{os.environ['PATH']}"
+    printed = run_command(agents_command(TRIED), where, **{**variables, "PATH": path}).stdout
+    launch, script, *options = printed.splitlines()
+    assert (launch, script) == ("launch", "launch/train.py")
+    [ended] = forked(*options, *TINY_SWEEP, cwd=where, inject={"set_variables": [variables]})
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return where / "runs/sweep/a1b2c3d4", ended.stderr
 
 
 @pytest.mark.parametrize(

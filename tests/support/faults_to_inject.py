@@ -57,6 +57,11 @@ def draw_no_curves() -> None:
     vaegan.run.run_folder.save_curves = lambda *_: None
 
 
+def set_variables(variables: dict[str, str]) -> None:
+    """The environment that a launcher gives."""
+    os.environ.update(variables)
+
+
 def fail_to_track() -> None:
     """A tracker that raises whatever it is asked."""
 
