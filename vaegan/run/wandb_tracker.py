@@ -32,7 +32,7 @@ class WandbTracker:
 
     The user's own WANDB_MODE, WANDB_BASE_URL and other variables are respected. A resumed run keeps
     its id, which is stored in the run folder. Of the steps after the last checkpoint, which a
-    resumed run trains again, W&B keeps the rows that it has.
+    resumed run trains again, W&B keeps the rows that it has; of an offline run it has both.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class WandbTracker:
         self._define_axes()
         if mode == "offline":
             because = f" ({reason})" if reason else ""
-            # Without WANDB_RESUME, the rows of a resumed run would replace those before it.
+            # With WANDB_RESUME, the rows of a resumed run are numbered behind those before it.
             logger.info(
                 f"W&B records offline{because}; to upload: WANDB_RESUME=allow wandb sync "
                 f"{folder.root}/wandb/offline-run-*"
