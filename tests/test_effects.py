@@ -54,6 +54,7 @@ STREAM = ("--dataset", "folder", "--placement", "stream")
         (("--placement", "host"), "--workers 2", "with --placement host"),
         (("--tracker", "none"), "--project mine", "with --tracker none"),
         (("--tracker", "tensorboard"), "--project mine", "with --tracker tensorboard"),
+        (("--tracker", "tensorboard"), "--no-artifacts", "with --tracker tensorboard"),
         (("--model", "vae"), "--similarity-layer 0", "on --model vae"),
         (("--model", "gan"), "--similarity-point convolution", "on --model gan"),
         (NO_NORM, "--batch-norm-momentum 0.2", "where no network that is trained has batch norm"),

@@ -35,6 +35,9 @@ DATASET_DEFAULTS: dict[DatasetName, Settings] = {
     "mnist": {"image_size": 32, "channels": 1, "epochs": 20},
     "fashion-mnist": {"image_size": 32, "channels": 1, "epochs": 20},
     "cifar10": {"image_size": 32, "channels": 3, "epochs": 100, "flip": True},
+    # About as many images as the paper's 62,500 steps of 64.
+    "celeba": {"image_size": 64, "channels": 3, "epochs": 20, "flip": True},
+    "lfw": {"image_size": 64, "channels": 3, "epochs": 400, "flip": True},
     "folder": {"image_size": 64, "channels": 3, "epochs": 100, "flip": True},
 }
 

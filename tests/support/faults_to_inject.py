@@ -10,7 +10,7 @@ from typing import Any
 import vaegan.run.run_folder
 from vaegan.files.whole_files import DigestedFile
 from vaegan.run.metrics_file import MetricsFile
-from vaegan.run.tracking import TensorBoardTracker
+from vaegan.run.tensorboard_tracker import TensorBoardTracker
 from vaegan.step.learner import Learner
 
 Hook = Callable[[str], None]
@@ -57,13 +57,18 @@ def draw_no_curves() -> None:
     vaegan.run.run_folder.save_curves = lambda *_: None
 
 
+def set_variables(variables: dict[str, str]) -> None:
+    """The environment that a launcher gives."""
+    os.environ.update(variables)
+
+
 def fail_to_track() -> None:
     """A tracker that raises whatever it is asked."""
 
     def fail(*_: object, **__: object) -> None:
         raise ConnectionError("the network is gone")
 
-    for name in ("log", "log_images", "finish"):
+    for name in ("log", "log_images", "conclude", "finish"):
         setattr(TensorBoardTracker, name, fail)
 
 

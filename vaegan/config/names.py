@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "folder"]
+DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "celeba", "lfw", "folder"]
 ModelName = Literal["vaegan", "vae", "vae-dis", "gan"]
 RecipeName = Literal["default", "larsen2016", "seed"]
 Family = Literal["paper", "residual"]

@@ -32,6 +32,12 @@ class OutputConfig:
         needs=where("tracker", "wandb"),
         alters="nothing",
     )
+    artifacts: bool = setting(
+        True,
+        "Log ckpt.pt and best.pt as artifacts when the run is complete.",
+        needs=where("tracker", "wandb"),
+        alters="nothing",
+    )
     log_every: int = setting(
         20,
         "Steps between two lines of metrics; each line is the mean over the steps since the last.",

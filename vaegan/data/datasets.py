@@ -12,8 +12,10 @@ from torch import Tensor
 
 from vaegan.config import DataConfig
 from vaegan.data.downloads import PublishedName, download
-from vaegan.data.folder import open_folder
+from vaegan.data.faces import PUBLISHED, Faces
+from vaegan.data.folder import FolderImages, open_folder
 from vaegan.data.formats import CLASSES, read_cifar_batch, read_idx
+from vaegan.data.images import Crop
 from vaegan.data.placement import choose_placement
 from vaegan.data.sources import ArrayImages, ImageSource
 from vaegan.errors import UserError
@@ -77,6 +79,7 @@ class DataSet:
         self.device, self.lead, self.progress = device, lead, progress
         self.data = data
         self._whole: dict[File, ImageSource] = {}
+        self._faces: Faces | None = None
 
     @property
     def set_aside(self) -> int:
@@ -156,17 +159,11 @@ class DataSet:
                 f"--data-dir {root} cannot be read: ask for permission, or name another."
             )
         if self._is_folder:
-            return open_folder(
-                root,
-                size=data.image_size,
-                channels=data.channels,
-                background=data.background,
-                bad_images=data.bad_images,
-                check=data.check_images,
-                wants=self._wants,
-                lead=self.lead,
-                progress=self.progress,
-            )
+            return self._open(root)
+        if data.dataset in PUBLISHED:
+            if self._faces is None:
+                self._faces = Faces(data.dataset, root, self._open)
+            return self._faces.split(test=file == "test")
         images, labels, names = {
             "mnist5k": lambda: (*_mnist5k(file), DIGITS),
             "mnist": lambda: (*_idx_set(root, "MNIST", file), DIGITS),
@@ -174,6 +171,20 @@ class DataSet:
             "cifar10": lambda: (*_cifar10(root, file), CIFAR10_CLASSES),
         }[data.dataset]()
         return ArrayImages(images, labels, names, size=data.image_size, channels=data.channels)
+
+    def _open(self, root: Path, crop: Crop | None = None) -> FolderImages:
+        return open_folder(
+            root,
+            size=self.data.image_size,
+            channels=self.data.channels,
+            background=self.data.background,
+            crop=crop,
+            bad_images=self.data.bad_images,
+            check=self.data.check_images,
+            wants=self._wants,
+            lead=self.lead,
+            progress=self.progress,
+        )
 
     def _wants(self, size: int, shared: bool) -> bool:
         if self.device is None:

@@ -21,7 +21,7 @@ import PIL
 import torch
 from torch import Tensor
 
-from vaegan.data.images import DRAFT_LEAVES, BadImageError, read_image
+from vaegan.data.images import DRAFT_LEAVES, BadImageError, Crop, read_image
 from vaegan.data.listing import FileNames, in_threads
 from vaegan.errors import in_one_line
 from vaegan.files.cache_folder import keep_newest, mark_used, shared_file
@@ -50,6 +50,7 @@ class DecodedFile:
     stamps: np.ndarray
     shape: tuple[int, int, int]
     background: tuple[int, int, int]
+    crop: Crop | None = None
 
     @property
     def size(self) -> int:
@@ -65,6 +66,7 @@ class DecodedFile:
     def path(self) -> Path:
         """Named after everything that the content depends on."""
         by = [FORMAT, PIL.__version__, DRAFT_LEAVES, *self.shape, *self.background]
+        by += [] if self.crop is None else [*self.crop]
         digest = hashlib.sha256(json.dumps(by).encode())
         digest.update(b"\0".join(self.files.raws()))
         digest.update(np.ascontiguousarray(self.stamps).data)
@@ -116,7 +118,7 @@ class DecodedFile:
     def _decoded(self, progress: bool) -> Iterator[Tensor | BadImageError]:
         def decode(path: Path) -> Tensor | BadImageError:
             try:
-                return read_image(path, self.shape[1], self.shape[0], self.background)
+                return read_image(path, self.shape[1], self.shape[0], self.background, self.crop)
             except BadImageError as error:
                 return error
 

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaegan.data.attributes import Attributes
 from vaegan.data.decoded import DecodedFile
-from vaegan.data.images import BadImageError, parse_colour, read_image
+from vaegan.data.images import BadImageError, Crop, parse_colour, read_image
 from vaegan.data.listing import FileNames, in_threads
 from vaegan.data.scan import WHOLE, Scan, look_through, read_scan, write_scan
 from vaegan.data.sources import Held
@@ -47,17 +48,21 @@ class FolderImages:
         *,
         shape: tuple[int, int, int],
         background: tuple[int, int, int],
+        crop: Crop | None,
         bad_images: str,
         was_decoded: bool,
+        listed: FileNames,
         places: Tensor | None,
-        total: int,
         progress: bool,
     ) -> None:
+        """`listed` has the files before undecodable ones were left out, and `places` those of
+        `files` in it, int64 [N], or None where none were."""
         self.files, self.held = files, held
-        self.root, self.shape, self.background = files.root, shape, background
+        self.root, self.shape, self.background, self.crop = files.root, shape, background, crop
         self.bad_images, self.was_decoded, self.progress = bad_images, was_decoded, progress
-        self.places, self.total = places, total
+        self.listed, self.places = listed, places
         self.labels, self.class_names = _label(files)
+        self.attributes: Attributes | None = None
         self.replaced: set[Path] = set()
 
     def __len__(self) -> int:
@@ -65,6 +70,10 @@ class FolderImages:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "held": None}  # worker processes read files
+
+    @property
+    def total(self) -> int:
+        return len(self.listed)
 
     @property
     def identity(self) -> str:
@@ -127,6 +136,8 @@ class FolderImages:
         self.report_replaced(torch.arange(len(self)), taken)
         if self.labels is not None:
             self.labels = self.labels[taken]
+        if self.attributes is not None:
+            self.attributes = self.attributes.select(taken)
         return Held(images, None, shared=False)
 
     def load_all(self) -> Tensor:
@@ -137,13 +148,29 @@ class FolderImages:
         chosen = copy.copy(self)
         chosen.files = self.files.select(rows.numpy())
         chosen.labels = None if self.labels is None else self.labels[rows]
+        chosen.attributes = None if self.attributes is None else self.attributes.select(rows)
         if self.held is not None:
             before = self.held.rows
             chosen.held = replace(self.held, rows=rows if before is None else before[rows])
         return chosen
 
+    def part(self, chosen: Tensor, attributes: Attributes) -> "FolderImages":
+        """Some of the images as a set of their own, with attributes in place of labels.
+
+        chosen: bool, one for each file of `listed`. The attributes are of the chosen ones.
+        """
+        places = torch.arange(self.total) if self.places is None else self.places
+        part = self.select(chosen[places].nonzero().flatten())
+        part.listed = self.listed.select(chosen.nonzero().flatten().numpy())
+        part.labels, part.class_names = None, ()
+        part.attributes = attributes
+        if self.places is not None:
+            part.places = (chosen.cumsum(0) - 1)[places[chosen[places]]]
+            part.attributes = attributes.select(part.places)
+        return part
+
     def _decode(self, path: Path) -> Tensor:
-        return read_image(path, self.shape[1], self.shape[0], self.background)
+        return read_image(path, self.shape[1], self.shape[0], self.background, self.crop)
 
 
 def open_folder(
@@ -152,6 +179,7 @@ def open_folder(
     size: int,
     channels: int,
     background: str = "white",
+    crop: Crop | None = None,
     bad_images: str = "refuse",
     check: Literal["headers", "all"] = "headers",
     wants: Wants = lambda size, shared: True,
@@ -160,10 +188,11 @@ def open_folder(
 ) -> FolderImages:
     """The images below `root`, uint8 [channels,size,size], in memory where `wants` returns True.
 
-    All headers are read. With `check` "all", and for images in memory, all files are decoded. Bad
-    files are named and counted, and refused (`UserError`) or skipped, by `bad_images`. The scan and
-    the decoded images are kept in the user's cache, where the processes that are not the `lead` of
-    their machine read them.
+    `crop` is the part of every picture to take; without it, the middle square. All headers are
+    read. With `check` "all", and for images in memory, all files are decoded. Bad files are named
+    and counted, and refused (`UserError`) or skipped, by `bad_images`. The scan and the decoded
+    images are kept in the user's cache, where the processes that are not the `lead` of their
+    machine read them.
     """
     colour, shape, cache = parse_colour(background), (channels, size, size), default_folder()
     before = read_scan(cache, root)
@@ -174,7 +203,8 @@ def open_folder(
 
     headed = scan.headed
     refuse = bad_images == "refuse"
-    decoded = DecodedFile(cache, scan.files.select(headed), scan.stamps[headed], shape, colour)
+    files, stamps = scan.files.select(headed), scan.stamps[headed]
+    decoded = DecodedFile(cache, files, stamps, shape, colour, crop)
     if not follows:
         scan.in_memory = wants(decoded.size, decoded.can_be_kept())
     held = None
@@ -204,10 +234,11 @@ def open_folder(
         held,
         shape=shape,
         background=colour,
+        crop=crop,
         bad_images=bad_images,
         was_decoded=bool((scan.state[usable] == WHOLE).all()),
+        listed=files,
         places=torch.from_numpy(np.searchsorted(headed, usable)) if scan.broken else None,
-        total=len(headed),
         progress=progress,
     )
 

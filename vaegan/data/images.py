@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +39,24 @@ MOST_BYTES = 2**29
 DRAFT_LEAVES = 8
 
 
+class Crop(NamedTuple):
+    """The part of a picture to take, in pixels from its upper left corner."""
+
+    left: int
+    upper: int
+    right: int
+    lower: int
+    of: tuple[int, int]
+    """The width and height that the picture must have."""
+
+    def cut(self, picture: Image.Image) -> Image.Image:
+        """The part; `BadImageError` for a picture of another size."""
+        if picture.size != self.of:
+            found, wanted = (f"{width}x{height}" for width, height in (picture.size, self.of))
+            raise BadImageError(f"{found} pixels, not {wanted}")
+        return picture.crop(self[:4])
+
+
 class BadImageError(Exception):
     """A file that cannot be read as an image; the message gives the reason in a few words.
 
@@ -68,8 +87,16 @@ def check_header(path: Path) -> None:
         pass
 
 
-def read_image(path: Path, size: int, channels: int, background: tuple[int, int, int]) -> Tensor:
+def read_image(
+    path: Path,
+    size: int,
+    channels: int,
+    background: tuple[int, int, int],
+    crop: Crop | None = None,
+) -> Tensor:
     """Read any image file as uint8 [C,size,size]: turned upright, cropped to its middle square.
+
+    With `crop`, this part is taken before, at the picture's full size.
 
     Transparent parts show `background`; of an animation the first frame is taken; 16-bit grey
     is scaled to 8 bits. A JPEG of at least twice `DRAFT_LEAVES` times the size is decoded at a
@@ -78,9 +105,12 @@ def read_image(path: Path, size: int, channels: int, background: tuple[int, int,
     """
     with _opened(path) as file:
         least = DRAFT_LEAVES * size
-        file.draft(None, (least, least))  # of no effect on other formats
+        if crop is None:
+            file.draft(None, (least, least))  # of no effect on other formats
         file.load()
         picture = _upright(file)
+        if crop is not None:
+            picture = crop.cut(picture)
         picture = _flatten(picture, background).convert("L" if channels == 1 else "RGB")
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture).reshape(size, size, channels)).permute(2, 0, 1)

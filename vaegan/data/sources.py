@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from vaegan.data.attributes import Attributes
 from vaegan.data.images import fit_arrays
 
 
@@ -27,10 +28,11 @@ class Held:
 
 
 class ImageSource(Protocol):
-    """Images of one size, with labels where there are any."""
+    """Images of one size, with labels or attributes where there are any."""
 
     labels: Tensor | None
     class_names: tuple[str, ...]
+    attributes: Attributes | None
     shape: tuple[int, int, int]
     places: Tensor | None
     """int64 [N]: each image's index before undecodable images were left out; None where none
@@ -90,6 +92,7 @@ class ArrayImages:
     ) -> None:
         self.images = fit_arrays(images, size, channels)
         self.labels, self.class_names = labels, class_names
+        self.attributes: Attributes | None = None
         self.shape = (channels, size, size)
         self.places: Tensor | None = None
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ class MetricsFile:
             except OSError:
                 os.ftruncate(file.fileno(), before)  # an incomplete line would damage the next one
                 raise
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a metrics file, in order; `OSError` where it cannot be read."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):  # otherwise it was cut off
+                yield json.loads(line)
 
 
 def _step(line: str) -> int:

@@ -34,5 +34,7 @@ class Recorder:
         """Send grids of images, uint8 [3,H,W], to the tracker."""
         self.tracker.log_images(grids, step, step * self.global_batch)
 
-    def finish(self) -> None:
+    def finish(self, *, is_complete: bool) -> None:
+        """End the tracker's record with what the run has come to, once all files are written."""
+        self.tracker.conclude(is_complete=is_complete)
         self.tracker.finish()

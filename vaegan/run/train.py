@@ -102,10 +102,11 @@ def build_trainer(
 
     recorder = previews = None
     if accelerator.is_main_process:
-        folder.create(config, summary.environment())
+        environment = summary.environment()
+        folder.create(config, environment)
         metrics = MetricsFile(folder.metrics_file)
         metrics.forget_after(length.start)
-        tracker = build_tracker(config, folder.root, length.start if resume else None)
+        tracker = build_tracker(config, folder, environment, length.start if resume else None)
         recorder = Recorder(metrics, tracker, global_batch=global_batch, training_images=images)
         if data.preview is not None:
             previews = Previews(data.preview, learner, folder, recorder, saver.writer)

@@ -92,7 +92,7 @@ class Trainer:
                         is_end = is_last or stop_signal is not None
                         saved = self.saver.save(step, self.clock.seconds(), is_end=is_end)
                     if stop_signal:
-                        self._close()
+                        self._close(is_complete=False)
                         raise InterruptedRunError(stop_signal, step, saved=saved)
                 if is_last:
                     break
@@ -175,7 +175,7 @@ class Trainer:
         if length.start == length.stop:  # stopped in the middle of the last step's files
             self._draw(length.stop)
             self.saver.complete(length.stop, self.clock.seconds())
-        self._close()
+        self._close(is_complete=True)
         logger.info(
             f"Done: {length.stop:,} steps, {length.stop * length.global_batch:,} images. "
             f"Look at {self.folder.root}/samples, and use {self.folder.inference_file}."
@@ -183,11 +183,11 @@ class Trainer:
         if self.evaluation is not None:
             logger.info(self.evaluation.summary(self.folder.best_file))
 
-    def _close(self) -> None:
+    def _close(self, *, is_complete: bool) -> None:
         """Wait for all files; `UserError` where those of the last save could not be written."""
         self.saver.close()
         if self.recorder is not None:
-            self.recorder.finish()
+            self.recorder.finish(is_complete=is_complete)
         self.saver.check_last_save()
 
     def _progress_bar(self) -> "tqdm[Any]":

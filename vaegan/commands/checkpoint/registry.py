@@ -27,6 +27,7 @@ import argparse
 from typing import Protocol
 
 from vaegan.commands.checkpoint import (
+    attributes,
     encode,
     export,
     info,
@@ -54,5 +55,6 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "interpolate": interpolate,
     "walk": walk,
     "encode": encode,
+    "attributes": attributes,
     "export": export,
 }
