@@ -29,8 +29,8 @@ from torch.nn.parallel import DistributedDataParallel
 from vaegan.batch import Batch, Noise
 from vaegan.commands.base import Parser, exit_code, leave
 from vaegan.config import RecipeName
+from vaegan.devices import hardware
 from vaegan.errors import UserError
-from vaegan.metrics.record import hardware
 from vaegan.processes import build_accelerator
 from vaegan.recipes import recipe_config
 from vaegan.step.learner import Learner

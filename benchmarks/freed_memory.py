@@ -22,9 +22,9 @@ from benchmarks.plan import Case
 from benchmarks.subjects import build_batch, build_learner
 from vaegan.commands.base import Parser, exit_code
 from vaegan.config import RecipeName
+from vaegan.devices import hardware
 from vaegan.errors import UserError
 from vaegan.host_memory import keep_freed_memory
-from vaegan.metrics.record import hardware
 
 # The variable being there, the library is left as it is.
 WAYS: dict[str, dict[str, str]] = {"kept": {}, "given back": {"GLIBC_TUNABLES": ""}}

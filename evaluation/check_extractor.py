@@ -20,6 +20,7 @@ from torch import Tensor
 from vaegan.commands.base import Parser, exit_code
 from vaegan.config import DataConfig, DatasetName
 from vaegan.data import load_source
+from vaegan.devices import hardware
 from vaegan.errors import UserError
 from vaegan.files.cache_folder import default_folder
 from vaegan.files.regular_files import expanded
@@ -30,7 +31,7 @@ from vaegan.metrics.distances import kernel_distance, precision_and_recall
 from vaegan.metrics.extractors import EXTRACTORS, Extractor, check_extractor, load_extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.protocol import choose
-from vaegan.metrics.record import hardware, versions
+from vaegan.metrics.record import versions
 from vaegan.processes import build_accelerator
 
 NOISE, BLUR = 20, 0.7  # standard deviations, in grey levels and in pixels

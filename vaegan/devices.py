@@ -1,10 +1,12 @@
-"""The device of a run: its precision, and the CPU's threads."""
+"""The device of a run: its precision, the CPU's threads, and its name."""
 
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -136,3 +138,15 @@ def _cores() -> int:
     """The cores that this process may use."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return found or 1
+
+
+def hardware(device: torch.device) -> str:
+    """The GPU, or the processor and its threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {model}"

@@ -20,11 +20,12 @@ from evaluation.trainings.process import lock, run_process
 from evaluation.trainings.shares import Share
 from vaegan.commands.train_options import OWN_OPTIONS, given, parse
 from vaegan.config import FACTS, Config, option
+from vaegan.devices import hardware
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import read_inference_file
 from vaegan.files.regular_files import expanded
 from vaegan.files.whole_files import write_text
-from vaegan.metrics.record import hardware, versions
+from vaegan.metrics.record import versions
 from vaegan.models import MODELS
 from vaegan.run.run_folder import RunFolder
 
@@ -70,7 +71,16 @@ class Wanted:
             "--data-dir",
             str(expanded(data_dir, "--data-dir").resolve()),
         ]
-        words += ["--model", self.model, "--seed", str(self.seed), "--tracker", "none", *options]
+        words += [
+            "--model",
+            self.model,
+            "--seed",
+            str(self.seed),
+            "--tracker",
+            "none",
+            "--no-report",
+            *options,
+        ]
         words += self.options
         if self.similarity_from is not None:
             words += ["--similarity-from", f"runs/{self.similarity_from}/ckpt.pt"]

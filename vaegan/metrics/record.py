@@ -1,8 +1,6 @@
 """The record of an evaluation: its numbers, and everything that they depend on."""
 
 import hashlib
-import os
-import platform
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +11,7 @@ import torch
 from torch import nn
 
 import vaegan
+from vaegan.devices import hardware
 from vaegan.files.checkpoint import read_inference_file
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.protocol import RealImages
@@ -69,18 +68,6 @@ def evaluate_checkpoint(
         },
         "versions": versions(),
     }
-
-
-def hardware(device: torch.device) -> str:
-    """The GPU, or the processor and its threads in use."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {model}"
 
 
 def batch_norm_use(decoder: nn.Module, weights: Weights) -> str:

@@ -37,7 +37,7 @@
 
   function tracesOf(figure) {
     const [key] = axis();
-    return figure.data.map((trace, i) => ({ ...trace, x: figure.axes[i][key] || trace.x }));
+    return figure.data.map((trace, i) => ({ ...trace, x: figure.axes[i][key] || [] }));
   }
 
   const settings = {

@@ -54,10 +54,15 @@ def further_charts(recorded: Recorded) -> list[Chart]:
     return charts + _one_by_one(recorded, left)
 
 
+def title_and_unit(name: str) -> tuple[str, str]:
+    """Of the chart of one metric; its name where there is no better title."""
+    return _ALONE.get(name, (name, ""))
+
+
 def _one_by_one(recorded: Recorded, names: Sequence[str]) -> list[Chart]:
     charts = []
     for name in names:
-        title, unit = _ALONE.get(name, (name, ""))
+        title, unit = title_and_unit(name)
         if (chart := _chart(recorded, title, unit, {name: name})) is not None:
             charts.append(chart)
     return charts

@@ -73,7 +73,7 @@ class _Collected:
             ("Curves", self._curves()),
             ("Evaluation", self._evaluation()),
             ("Speed and memory", self._speed()),
-            ("Settings", settings_blocks(config, self.environment)),
+            ("Settings", settings_blocks(config)),
             ("Environment", [Facts(_named(self.environment))]),
         )
         return Page(

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 import vaegan
 from vaegan.config import Config, DataConfig
 from vaegan.data import Loader
-from vaegan.devices import reason_for_precision
+from vaegan.devices import hardware, reason_for_precision
 from vaegan.networks import count_parameters
 from vaegan.run.length import RunLength
 from vaegan.run.run_folder import RunFolder
@@ -43,6 +43,7 @@ class RunSummary:
             "accelerate": accelerate.__version__,
             "python": sys.version.split()[0],
             "device": torch.cuda.get_device_name(device) if cuda else str(device),
+            "hardware": hardware(device),
             "precision": precision_of(self.accelerator),
             "processes": self.accelerator.num_processes,
             "training_images": len(self.loader.source),

@@ -25,7 +25,7 @@ and answer a missing one by a `UserError` that names the extra.
 import argparse
 from typing import Protocol
 
-from vaegan.commands.checkpoint import info
+from vaegan.commands.checkpoint import info, report
 
 
 class Subcommand(Protocol):
@@ -40,4 +40,5 @@ class Subcommand(Protocol):
 
 SUBCOMMANDS: dict[str, Subcommand] = {
     "info": info,
+    "report": report,
 }
