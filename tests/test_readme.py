@@ -69,6 +69,7 @@ ELSEWHERE = {
     "fashion-mnist --images 80000 --validation-images 5000 --extractor efficientnet-lite0 "
     "--num-samples 5000 --output runs/tuning -- --batch-size 64": "test_tune.py",
     "pytest benchmarks/ --benchmark-only": ".ci/run",
+    "vaegan report runs/digits": "test_report.py",
 }
 
 SMALL = as_options(

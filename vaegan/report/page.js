@@ -29,7 +29,8 @@
       hoverlabel: { bgcolor: colour("--panel"), bordercolor: line, font: { color: colour("--ink") } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--pale"), activecolor: colour("--ink") },
       legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" },
-      margin: { l: 50, r: 12, t: 30, b: 40 },
+      // The buttons are above the legend.
+      margin: { l: 50, r: 12, t: figure.layout.showlegend ? 50 : 30, b: 40 },
       // Under a finger a drag scrolls the page; the buttons zoom there.
       dragmode: touch ? false : "zoom",
     };
