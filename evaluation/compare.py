@@ -5,8 +5,9 @@ same time:
 `python evaluation/compare.py --dataset mnist5k --images 200000 --output DIR -- TRAINING OPTIONS`,
 where the options after `--` are those of launch/train.py, for all four models. DIR gets a table
 (comparison.md, comparison.json), bars (comparison.png), samples and reconstructions
-(contact-sheet.png), and losses.png where the runs are beside their checkpoints. Stop the command at
-any time: the same command continues, and nothing is trained or evaluated twice.
+(contact-sheet.png), losses.png where the runs are beside their checkpoints, and all of it in one
+page (report.html). Stop the command at any time: the same command continues, and nothing is trained
+or evaluated twice.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import get_args
 
 from evaluation.reports.bars import save_bars
+from evaluation.reports.comparison_page import comparison_page
 from evaluation.reports.comparison_report import FORMAT, as_json, as_markdown
 from evaluation.reports.contact_sheet import save_contact_sheet
 from evaluation.reports.loss_curves import save_losses
@@ -31,6 +33,7 @@ from evaluation.reports.summary import Run, rows
 from evaluation.trainings.command import (
     EPILOG,
     add_jobs_option,
+    add_report_option,
     end_trainings_too,
     prepare,
     run_command,
@@ -55,9 +58,16 @@ from vaegan.files.whole_files import write_text
 from vaegan.metrics.extractors import check_extractor
 from vaegan.metrics.options import add_protocol_options, protocol_of
 from vaegan.models import MODELS
+from vaegan.report.written import REPORT, log_if_impossible, write_at_end
 
 SEEDS = [0, 1, 2]
-PICTURES_AND_TABLES = ("comparison.md", "comparison.png", "contact-sheet.png", "losses.png")
+PICTURES_AND_TABLES = (
+    "comparison.md",
+    "comparison.png",
+    "contact-sheet.png",
+    "losses.png",
+    REPORT,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +89,7 @@ def parser() -> Parser:
     )
     add("--seeds", type=int, nargs="+", help="of the trainings, with --dataset (default: 0 1 2)")
     add_jobs_option(parser)
+    add_report_option(parser)
     add_protocol_options(parser)
     return parser
 
@@ -105,6 +116,8 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
         data = common_data(subjects, options.data_dir)
     evaluator, images = prepare(options, protocol, data, models)
 
+    if options.report:
+        log_if_impossible()
     folder.make()
     train_all(trainings, trainers)
     if trainings:
@@ -128,6 +141,8 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     write_text(output / "comparison.md", text)
     save_bars(output / "comparison.png", table)
     save_contact_sheet(output / "contact-sheet.png", table, images, options.weights, options.seed)
+    if options.report:
+        write_at_end(output, lambda: comparison_page(command, table, output))
     print(text)
 
 

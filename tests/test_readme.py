@@ -76,6 +76,7 @@ ELSEWHERE = {
     "600 --output benchmarks/results/record-fashion-mnist": "test_record.py",
     "python -m benchmarks.record --target 60 --max-seconds 120 --only default gan --output "
     "runs/record-batch-128 -- --batch-size 128": "test_record.py",
+    "vaegan report runs/digits": "test_report.py",
 }
 
 SMALL = as_options(

@@ -1,4 +1,4 @@
-"""The device of a run: its precision, and the CPU's threads."""
+"""The device of a run: its precision, the CPU's threads, and its name."""
 
 import os
 import platform

@@ -80,6 +80,24 @@ def _lines(command: str, table: Sequence[Row], *, losses: bool) -> Iterator[str]
         seeds = " ".join(map(str, row.seeds))
         yield f"| {row.label} | {seeds} | {' | '.join(cells)} | {row.images_seen:,} | {seconds} |"
     yield ""
+    yield from note_lines(table)
+    yield ""
+    for against, found in verdicts(table):
+        yield f"- **{against}**: {found}."
+    if any(row.model == "vaegan" for row in table) and len(table) > 1:
+        yield ""
+    yield "![means with their spread](comparison.png)"
+    yield ""
+    yield "![samples and reconstructions](contact-sheet.png)"
+    yield ""
+    if losses:
+        yield "![losses over the images seen](losses.png)"
+        yield ""
+    yield from provenance_lines(command, table)
+
+
+def note_lines(table: Sequence[Row]) -> Iterator[str]:
+    """What the numbers of the table are, and what the rows did not have in common."""
     yield (
         "Mean ± sample standard deviation over the seeds; bold: the best mean of a column. PSNR "
         "and SSIM are means over images. Seconds are those of the steps, without the start and "
@@ -97,16 +115,6 @@ def _lines(command: str, table: Sequence[Row], *, losses: bool) -> Iterator[str]
             "vae-dis measures similarity with the frozen discriminator of a GAN that was trained "
             "before it" + _before(table) + ": images and seconds which its row does not count."
         )
-    yield ""
-    yield from _verdicts(table, shown)
-    yield "![means with their spread](comparison.png)"
-    yield ""
-    yield "![samples and reconstructions](contact-sheet.png)"
-    yield ""
-    if losses:
-        yield "![losses over the images seen](losses.png)"
-        yield ""
-    yield from provenance_lines(command, table)
 
 
 def effort_line(
@@ -198,8 +206,9 @@ def _before(table: Sequence[Row]) -> str:
     return f", {next(iter(gan))}" if known else ""
 
 
-def _verdicts(table: Sequence[Row], shown: Sequence[Column]) -> Iterator[str]:
-    """The VAE/GAN against each other model, with wins and losses."""
+def verdicts(table: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """The VAE/GAN against each other model, and its wins and losses in words."""
+    shown = columns(table[0].runs[0].record["names"])
     for row in table:
         for other in table:
             if row.model != "vaegan" or other is row:
@@ -218,13 +227,18 @@ def _verdicts(table: Sequence[Row], shown: Sequence[Column]) -> Iterator[str]:
                 )
                 if found[kind]
             ]
-            yield f"- **{row.label} against {other.label}**: {'; '.join(parts)}."
-    if any(row.model == "vaegan" for row in table) and len(table) > 1:
-        yield ""
+            yield f"{row.label} against {other.label}", "; ".join(parts)
 
 
 def provenance_lines(command: str, table: Sequence[Row]) -> Iterator[str]:
-    """The command, the hardware, the time and the versions."""
+    """The command, and `machine_lines`."""
+    yield f"`{command}`"
+    yield ""
+    yield from machine_lines(table)
+
+
+def machine_lines(table: Sequence[Row]) -> Iterator[str]:
+    """The hardware, the time and the versions."""
     runs = [run for row in table for run in row.runs]
     trained = {
         f"{told['device']} in {told['precision']}, {told['processes']} process(es), torch "
@@ -235,8 +249,6 @@ def provenance_lines(command: str, table: Sequence[Row]) -> Iterator[str]:
     machines = {run.record["machine"]["hardware"] for run in runs}
     found = {", ".join(f"{k} {v}" for k, v in run.record["versions"].items()) for run in runs}
     seconds = sum(run.record["machine"]["seconds"] for run in runs)
-    yield f"`{command}`"
-    yield ""
     if trained:
         total = sum(run.training["seconds"] for run in runs if run.training is not None)
         yield f"Trained on {' and '.join(sorted(trained))}, {total:,.0f} s in all."

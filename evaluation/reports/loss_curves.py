@@ -58,17 +58,21 @@ def draw_losses(drawn: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Fig
 
 
 def _line(axis: Axes, model: str, points: Sequence[tuple[float, float]]) -> None:
-    """Means over equal parts: the noise of single batches would cover the lines."""
     if not points:
         return
-    parts = min(POINTS, len(points))
-    cuts = [round(part * len(points) / parts) for part in range(parts + 1)]
-    means = [
-        [sum(values) / len(values) for values in zip(*points[a:b], strict=True)]
-        for a, b in pairwise(cuts)
-    ]
+    means = means_of_parts(points)
     images, losses = zip(*means, strict=True)
     alone = "o" if len(means) == 1 else ""
     axis.plot(
         [each / 1000 for each in images], losses, marker=alone, color=MODELS[model].colour, lw=1
     )
+
+
+def means_of_parts(points: Sequence[tuple[float, ...]]) -> list[list[float]]:
+    """Means over `POINTS` equal parts: the noise of single batches would cover the lines."""
+    parts = min(POINTS, len(points))
+    cuts = [round(part * len(points) / parts) for part in range(parts + 1)]
+    return [
+        [sum(values) / len(values) for values in zip(*points[a:b], strict=True)]
+        for a, b in pairwise(cuts)
+    ]

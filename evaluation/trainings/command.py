@@ -49,6 +49,16 @@ def add_jobs_option(parser: Parser) -> None:
     )
 
 
+def add_report_option(parser: Parser) -> None:
+    """--no-report."""
+    parser.add_argument(
+        "--no-report",
+        dest="report",
+        action="store_false",
+        help="do not write report.html, which needs the packages of vaegan[report]",
+    )
+
+
 def prepare(
     options: argparse.Namespace, protocol: Protocol, data: DataConfig, models: Collection[str]
 ) -> tuple[Evaluator, RealImages]:

@@ -71,7 +71,16 @@ class Wanted:
             "--data-dir",
             str(expanded(data_dir, "--data-dir").resolve()),
         ]
-        words += ["--model", self.model, "--seed", str(self.seed), "--tracker", "none", *options]
+        words += [
+            "--model",
+            self.model,
+            "--seed",
+            str(self.seed),
+            "--tracker",
+            "none",
+            "--no-report",
+            *options,
+        ]
         words += self.options
         if self.similarity_from is not None:
             words += ["--similarity-from", f"runs/{self.similarity_from}/ckpt.pt"]

@@ -47,6 +47,8 @@ def describe(config: Config) -> str:
 
 def start(command: Command, folder: RunFolder) -> None:
     """Check what can be checked before any work, then train."""
+    from vaegan.report.run_page import run_page
+    from vaegan.report.written import log_if_impossible, write_at_end
     from vaegan.run.tracking import check_tracker
     from vaegan.run.train import train
 
@@ -58,10 +60,19 @@ def start(command: Command, folder: RunFolder) -> None:
         check_extractor(settings.evaluation.eval_extractor, None, "--eval-extractor")
     if not command.resume:
         folder.refuse_unless_free()
+    if settings.output.report:
+        log_if_impossible()
     try:
         train(command.settings, folder, resume=command.resume)
     except RunCompleteError as complete:
         if not command.auto_resume:
             raise
-        if os.environ.get("RANK", "0") == "0":
+        if _is_first():
             print(f"Nothing to do. {complete}", file=sys.stderr)
+    else:  # not after a signal: the machine may be wanted back at once
+        if settings.output.report and _is_first():
+            write_at_end(folder.root, lambda: run_page(folder))
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"

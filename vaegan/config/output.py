@@ -38,6 +38,12 @@ class OutputConfig:
         needs=where("tracker", "wandb"),
         alters="nothing",
     )
+    report: bool = setting(
+        True,
+        "Write report.html at the end of the run: its curves, pictures, settings and evaluations "
+        "in one page. It needs the packages of vaegan[report].",
+        alters="nothing",
+    )
     log_every: int = setting(
         20,
         "Steps between two lines of metrics; each line is the mean over the steps since the last.",

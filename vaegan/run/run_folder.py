@@ -6,6 +6,7 @@ samples/*.png           the same noise, over time
 reconstructions/*.png   the same images, originals on the left, over time
 curves.png              losses and probabilities over steps
 progress.gif            the samples over the run
+report.html             curves, pictures, settings and evaluations in one page
 checkpoints/*.pt        states for --resume, and manifest.json with their digests
 ckpt.pt                 weights for inference
 best.pt                 the same of the step with the best samples, with `--eval-every`

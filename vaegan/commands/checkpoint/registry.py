@@ -33,6 +33,7 @@ from vaegan.commands.checkpoint import (
     info,
     interpolate,
     reconstruct,
+    report,
     sample,
     walk,
 )
@@ -57,4 +58,5 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "encode": encode,
     "attributes": attributes,
     "export": export,
+    "report": report,
 }
