@@ -30,7 +30,10 @@ def run(arguments: Sequence[str]) -> None:
 def parser() -> Parser:
     """The parser with all subcommands."""
     whole = Parser(
-        __doc__, prog="vaegan", epilog="vaegan SUBCOMMAND --help lists a subcommand's options."
+        __doc__,
+        prog="vaegan",
+        epilog="vaegan SUBCOMMAND --help lists a subcommand's options.",
+        formatter_class=_OneLineEach,
     )
     whole.add_argument("--version", action="version", version=f"vaegan {vaegan.__version__}")
     subparsers = whole.add_subparsers(
@@ -47,3 +50,15 @@ def parser() -> Parser:
         )
         module.add_options(chosen)
     return whole
+
+
+class _OneLineEach(argparse.HelpFormatter):
+    """Help in which each subcommand's line begins beside its name.
+
+    argparse leaves the indentation of subcommands out when it measures the longest name.
+    """
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        longest = max(map(len, SUBCOMMANDS))
+        self._action_max_length = max(self._action_max_length, longest + 2 * self._indent_increment)
