@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from vaegan import devices
+from vaegan.latents import COMPONENTS, fit_mixture
 from vaegan.metrics.distances import (
     DISTANCE_ROWS,
     DRAW_SEED,
@@ -27,7 +28,6 @@ from vaegan.metrics.extraction import Features
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
 from vaegan.metrics.kernel import distances_one_by_one, is_cheaper
-from vaegan.metrics.latents import COMPONENTS, fit_mixture
 from vaegan.metrics.protocol import Protocol
 
 

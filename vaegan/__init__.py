@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from vaegan.batch import Noise
 from vaegan.config import Config
 from vaegan.errors import UserError
+from vaegan.latents import Mixture, mixture_of
 from vaegan.model import VAEGAN, load
 from vaegan.networks import Decoder, Discriminator, Encoder, Networks, build_networks
 from vaegan.recipes import recipe_config
@@ -16,11 +17,13 @@ __all__ = [
     "Decoder",
     "Discriminator",
     "Encoder",
+    "Mixture",
     "Networks",
     "Noise",
     "UserError",
     "VAEGANUpdate",
     "build_networks",
     "load",
+    "mixture_of",
     "recipe_config",
 ]

@@ -16,6 +16,7 @@ from torch import Tensor
 from vaegan.data.images import to_network_range, to_uint8
 from vaegan.devices import all_cores
 from vaegan.errors import UserError
+from vaegan.latents import COMPONENTS, draw_from, fit_mixture
 from vaegan.metrics import distances
 from vaegan.metrics.algebra import algebra_device
 from vaegan.metrics.cache import real_features, tensor_digest
@@ -29,10 +30,10 @@ from vaegan.metrics.extraction import (
 from vaegan.metrics.extractors import Extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
-from vaegan.metrics.latents import COMPONENTS, fit_mixture
 from vaegan.metrics.protocol import Protocol, RealImages
 from vaegan.model import VAEGAN
-from vaegan.randomness import Purpose, generator, prior_sample
+from vaegan.networks import Posterior
+from vaegan.randomness import prior_sample
 
 logger = logging.getLogger(__name__)
 
@@ -130,10 +131,7 @@ class Evaluator:
             accelerator=self.accelerator,
             progress=self.progress,
         )
-        eps = torch.randn(mu.shape, generator=generator(seed, Purpose.SAMPLES, index=2))
-        latents = mu + torch.exp(0.5 * logvar) * eps  # the training images
-        if not latents.isfinite().all():
-            raise UserError("The model's latents are not finite: its training has diverged.")
+        latents = draw_from(Posterior(mu, logvar), seed)  # the training images
         z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
         if self.accelerator.is_main_process:
             logger.info(f"Fitting {COMPONENTS} components to {len(latents):,} latents.")

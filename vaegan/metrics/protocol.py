@@ -11,9 +11,9 @@ from vaegan.config import MOST_IMAGES, DataConfig
 from vaegan.data import DataSet
 from vaegan.data.datasets import Split
 from vaegan.errors import UserError
+from vaegan.latents import COMPONENTS
 from vaegan.metrics.distances import NEIGHBOURS
 from vaegan.metrics.extraction import BLOCK
-from vaegan.metrics.latents import COMPONENTS
 from vaegan.randomness import Purpose, generator
 
 FEWEST = NEIGHBOURS + 1  # images that have a third neighbour besides themselves

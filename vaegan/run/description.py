@@ -16,7 +16,7 @@ from vaegan.recipes import recipe_config
 from vaegan.run.run_folder import MOST_CONFIG_BYTES, RunFolder
 
 # Not chosen for their effect on the model: where a run lies, and what a run fixes at its start.
-_OF_THE_RUN = {"output_dir", "global_batch_size", "lr_decay_steps", "validation_images"}
+_OF_THE_RUN = {"output_dir", "seed", "global_batch_size", "lr_decay_steps", "validation_images"}
 
 
 def describe_checkpoint(path: Path) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 To add a subcommand:
 
 1. Write `vaegan/commands/checkpoint/NAME.py` with
-   - a module docstring: its first line is the subcommand's line in `vaegan --help`; all of it is the text of `vaegan NAME --help`;
+   - a module docstring: its first line is the subcommand's line in `vaegan --help`; all of it is
+     the text of `vaegan NAME --help`;
    - `add_options(parser)`: add the options. Take those of `common.py` where they fit:
      `add_model_options` adds the checkpoint, --weights and --device; `add_output` adds --output;
      `add_seed` adds --seed;
@@ -25,7 +26,15 @@ and answer a missing one by a `UserError` that names the extra.
 import argparse
 from typing import Protocol
 
-from vaegan.commands.checkpoint import attributes, info
+from vaegan.commands.checkpoint import (
+    attributes,
+    encode,
+    info,
+    interpolate,
+    reconstruct,
+    sample,
+    walk,
+)
 
 
 class Subcommand(Protocol):
@@ -40,5 +49,10 @@ class Subcommand(Protocol):
 
 SUBCOMMANDS: dict[str, Subcommand] = {
     "info": info,
+    "sample": sample,
+    "reconstruct": reconstruct,
+    "interpolate": interpolate,
+    "walk": walk,
     "attributes": attributes,
+    "encode": encode,
 }

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaegan.errors import UserError
+from vaegan.files.extras import needed
+from vaegan.networks import Posterior
 from vaegan.randomness import Purpose, generator, prior_sample
 
 COMPONENTS = 10
@@ -32,12 +35,31 @@ class Mixture:
         return z
 
 
+def draw_from(posterior: Posterior, seed: int) -> Tensor:
+    """z [N,Z]: a draw from the posterior of each of N images, which a mixture is fitted to.
+
+    Raises `UserError` where the latents are not finite.
+    """
+    noise = generator(seed, Purpose.SAMPLES, index=2)
+    z = posterior.sample(torch.randn(posterior.mu.shape, generator=noise))
+    if not z.isfinite().all():
+        raise UserError("The model's latents are not finite: its training has diverged.")
+    return z
+
+
 def fit_mixture(z: Tensor, seed: int = 0) -> Mixture:
     """Ten full covariances fitted to latents [N,Z], N at least 20, by scikit-learn's EM.
 
     It is the second sampler of the literature on autoencoders (Ghosh et al. 2020, arXiv
-    1903.12436). EM starts from k-means and stops after 300 rounds at the latest.
+    1903.12436). EM starts from k-means and stops after 300 rounds at the latest. Raises `UserError`
+    for fewer latents, and where scikit-learn is not installed.
     """
+    if len(z) < 2 * COMPONENTS:
+        raise UserError(
+            f"A mixture of {COMPONENTS} components is fitted to {2 * COMPONENTS} images or more, "
+            f"and there are {len(z)}: sample from the prior."
+        )
+    needed("sklearn", "evaluation")
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -53,3 +75,8 @@ def fit_mixture(z: Tensor, seed: int = 0) -> Mixture:
         bool(mixture.converged_),
         int(mixture.n_iter_),
     )
+
+
+def mixture_of(posterior: Posterior, seed: int = 0) -> Mixture:
+    """`fit_mixture` of a draw from the posterior of training images, 20 or more."""
+    return fit_mixture(draw_from(Posterior(posterior.mu.cpu(), posterior.logvar.cpu()), seed))

@@ -1,0 +1,103 @@
+"""Image files that a user names, and any source's images in batches: as a trained model's input."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vaegan.config import DataConfig
+from vaegan.data.folder import FolderImages, open_folder
+from vaegan.data.images import BadImageError, parse_colour, read_image, to_network_range, to_uint8
+from vaegan.data.sources import ArrayImages, ImageSource
+from vaegan.errors import UserError
+
+AT_A_TIME = 256
+
+
+def read_images(paths: Sequence[str | Path], data: DataConfig) -> Tensor:
+    """Image files as float32 [N,C,S,S] in [-1, 1], each turned, cropped and resized as in training.
+
+    Raises `UserError` for a file that is missing or no image.
+    """
+    colour = parse_colour(data.background)
+    images = []
+    for path in map(Path, paths):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's, of images that are dealt with
+                images.append(read_image(path, data.image_size, data.channels, colour))
+        except BadImageError as error:
+            raise UserError(f"{path} cannot be read as an image ({error}): give another.") from None
+    shape = (0, data.channels, data.image_size, data.image_size)
+    return to_network_range(torch.stack(images) if images else torch.empty(shape))
+
+
+@dataclass(frozen=True)
+class NamedImages:
+    """Images, and the name of each one's file from the folder on; no names for a data set's."""
+
+    source: ImageSource
+    names: tuple[str, ...] | None
+
+
+def open_images(
+    path: Path, data: DataConfig, *, bad_images: str = "refuse", progress: bool = False
+) -> NamedImages:
+    """The image at `path`, or all below that folder in the order of their paths, not in memory.
+
+    All are decoded once at the start: `UserError` for files that are no images, or a warning with
+    `bad_images` "skip"; and for a path that is missing or holds no image.
+    """
+    if not path.is_dir():
+        pixels = to_uint8(read_images([path], data))
+        size, channels = data.image_size, data.channels
+        return NamedImages(
+            ArrayImages(pixels, None, (), size=size, channels=channels), (path.name,)
+        )
+    folder = open_folder(
+        path,
+        size=data.image_size,
+        channels=data.channels,
+        background=data.background,
+        bad_images=bad_images,
+        check="all",
+        wants=lambda size, shared: False,
+        progress=progress,
+    )
+    return NamedImages(folder, names_in(folder))
+
+
+def names_in(source: ImageSource) -> tuple[str, ...] | None:
+    """The names of a folder's files, in the order of its images."""
+    if not isinstance(source, FolderImages):
+        return None
+    return tuple(source.files.relative(row) for row in range(len(source)))
+
+
+def batches(source: ImageSource, size: int = AT_A_TIME) -> Iterator[Tensor]:
+    """All images of a source in its order, float32 [B,C,S,S] in [-1, 1] with B at most `size`."""
+    held = source.held
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(source), size):
+            rows = range(start, min(start + size, len(source)))
+            if held is not None:
+                images = held.gather(slice(rows.start, rows.stop))
+            else:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    images = torch.stack(list(pool.map(lambda row: _exactly(source, row), rows)))
+            yield to_network_range(images)
+
+
+def _exactly(source: ImageSource, row: int) -> Tensor:
+    taken, image = source.read(row)
+    if taken != row:
+        raise UserError(
+            f"Image {row} could be read at the start and no longer can: restore it and start again."
+        )
+    return image
