@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from tests.support.commands import ROOT, as_options, run_command
+from vaegan.commands.checkpoint.main import main
 from vaegan.recipes import recipe_config
 from vaegan.run.length import total_steps
 
@@ -30,6 +32,7 @@ COMMANDS = list(
     dict.fromkeys(c for page in PAGES if page.name != "scaling.md" for c in commands_of(page))
 )
 LAUNCHES = [c for c in COMMANDS if c.startswith("accelerate launch")]
+USES = [c for c in COMMANDS if c.startswith("vaegan ")]
 EVALUATIONS = [c for c in COMMANDS if re.match(r"python evaluation/(fid|compare|tune)\.py", c)]
 COMPARISON = "evaluation/results/comparison-{}/comparison.{}"
 
@@ -90,7 +93,7 @@ SMALL = as_options(
 
 def test_every_command_is_run_somewhere() -> None:
     assert len(LAUNCHES) >= 6
-    assert {c for c in COMMANDS if c not in LAUNCHES} == set(ELSEWHERE)
+    assert {c for c in COMMANDS if c not in [*LAUNCHES, *USES]} == set(ELSEWHERE)
     for place in ELSEWHERE.values():
         for file in re.findall(r"test_\w+\.py", place):
             assert (ROOT / "tests" / file).exists(), file
@@ -147,6 +150,44 @@ def test_command_works(command: str, data: Path) -> None:
     if "--resume" in words:
         assert "Resuming" in result.stderr
         assert "Done: 4 steps" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def checkpoint_and_images(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that commands for a trained model name."""
+    where = tmp_path_factory.mktemp("using")
+    shutil.copy(tiny_run / "out/ckpt.pt", where)
+    (where / "path/to/images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("photo.jpg", "other.jpg", "path/to/images/a.png", "path/to/images/b.png"):
+        Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(where / name)
+    return where
+
+
+@pytest.mark.parametrize("command", USES)
+def test_command_for_a_trained_model_works(
+    command: str, checkpoint_and_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands, in this process."""
+    place = shutil.copytree(checkpoint_and_images, tmp_path / "place")
+    monkeypatch.chdir(place)
+    assert main(shlex.split(command)[1:]) == 0
+    words = shlex.split(command)
+    for option in ("--output", "--images-to"):
+        if option in words:
+            assert (place / words[words.index(option) + 1]).exists()
+
+
+def test_python_for_a_trained_model_works(
+    checkpoint_and_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/using.md").read_text()
+    monkeypatch.chdir(checkpoint_and_images)
+    names: dict[str, torch.Tensor] = {}
+    for example in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(example, names)
+    assert names["row"].shape == (8, 1, 16, 16)
+    assert names["film"].shape == (80, 16, 1, 16, 16)
 
 
 def test_python_example_works(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ To add a subcommand:
 2. Import the module here and add it to `SUBCOMMANDS`, in the order of `vaegan --help`.
 3. Leave the work to typed functions outside `vaegan/commands/` which Python users call too, such
    as the methods of `vaegan.VAEGAN`.
-4. Add the command to docs/using.md, and to `COMMANDS` of tests/test_checkpoint_commands.py, which
-   runs it.
+4. Show it in docs/using.md: tests/test_readme.py runs each command that begins with `vaegan `, on
+   the checkpoint `ckpt.pt` of a tiny run. What it claims is tested in a file of its own.
 
 `add_options` and `run` are called in one process. Import a package of an extra inside a function,
 and answer a missing one by a `UserError` that names the extra.
