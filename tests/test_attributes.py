@@ -1,6 +1,7 @@
 """Attribute vectors, the picture of them, and attribute similarity."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import vaegan
 from evaluation import attributes as evaluation
+from tests.support.commands import ROOT
 from tests.support.dataset_files import write_celeba
 from tests.support.tiny import tiny_config
 from vaegan.attributes import (
@@ -234,6 +236,16 @@ def test_the_command_writes_the_picture_and_the_vectors(in_where: Path, tmp_path
     assert saved["names"].tolist() == ["Smiling", "Male"]
     assert saved["vectors"].shape == (2, 6)
     assert saved["counts"].sum(1).tolist() == [60, 60]
+
+
+def test_the_python_of_the_page_works(where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(where / "vaegan")
+    page = (ROOT / "docs/attributes.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict[str, Tensor] = {}
+    exec(example, names)
+    assert names["smiling"].shape == (4, 3, 16, 16)
+    assert names["changed"].shape == (4, 3, 3, 3, 16, 16)
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,6 @@ ELSEWHERE = {
     "fashion-mnist --images 80000 --validation-images 5000 --extractor efficientnet-lite0 "
     "--num-samples 5000 --output runs/tuning -- --batch-size 64": "test_tune.py",
     "pytest benchmarks/ --benchmark-only": ".ci/run",
-    "vaegan attributes ckpt.pt --output attributes.png --save attributes.npz": (
-        "test_attributes.py"
-    ),
     "python evaluation/attributes.py runs/vae/ckpt.pt runs/vae-dis/ckpt.pt runs/gan/ckpt.pt "
     "runs/vaegan/ckpt.pt --output runs/attributes": "test_attributes.py",
 }
