@@ -80,6 +80,8 @@ ELSEWHERE = {
     "python -m benchmarks.record --target 60 --max-seconds 120 --only default gan --output "
     "runs/record-batch-128 -- --batch-size 128": "test_record.py",
     "vaegan report runs/digits": "test_report.py",
+    "python evaluation/attributes.py runs/vae/ckpt.pt runs/vae-dis/ckpt.pt runs/gan/ckpt.pt "
+    "runs/vaegan/ckpt.pt --output runs/attributes": "test_attributes.py",
 }
 
 SMALL = as_options(

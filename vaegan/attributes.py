@@ -7,7 +7,7 @@ training images). Adding it to the latent of another image gives that image the 
 
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +20,13 @@ from vaegan.data.attributes import Attributes
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
 from vaegan.files.whole_files import whole_file
-from vaegan.model import VAEGAN
+from vaegan.model import BATCH, VAEGAN
 from vaegan.randomness import Purpose, generator
 
 logger = logging.getLogger(__name__)
 
 MOST_IMAGES = 10_000  # whose latents are averaged, as in the author's code
 FEWEST = 10  # images with an attribute, and without it, that a vector is made from
-BATCH = 256  # images encoded or decoded at a time; it changes no result
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,10 @@ def learn_attribute_vectors(
     # Data sets come sorted: the first images are of a few classes only.
     order = torch.randperm(len(source), generator=generator(0, Purpose.PREVIEW))
     rows = order[:most_images].sort().values
-    latents = in_batches(lambda x: model.encode(x).mu, source.select(rows).load_all())
+    latents = latent_means(model, source.select(rows).load_all())
     return attribute_vectors(latents, attributes.select(rows), fewest=fewest)
 
 
-@torch.no_grad()
 def vary(model: VAEGAN, x: Tensor, vectors: Tensor, strengths: Sequence[float]) -> Tensor:
     """Images with more and less of each attribute: [B,A,T,C,S,S] in [-1, 1], on the CPU.
 
@@ -151,11 +149,9 @@ def vary(model: VAEGAN, x: Tensor, vectors: Tensor, strengths: Sequence[float]) 
     mu = model.encode(x).mu.cpu()
     scaled = torch.tensor(strengths, dtype=torch.float32)[:, None] * vectors[:, None]  # [A,T,Z]
     z = mu[:, None, None] + scaled
-    images = torch.cat([model.decode(part).cpu() for part in z.flatten(0, 2).split(BATCH)])
-    return images.unflatten(0, z.shape[:3])
+    return model.decode(z.flatten(0, 2)).cpu().unflatten(0, z.shape[:3])
 
 
-@torch.no_grad()
-def in_batches(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """`function` of images uint8 [N,C,S,S], which it takes as float32 in [-1, 1]; on the CPU."""
-    return torch.cat([function(to_network_range(part)).cpu() for part in images.split(BATCH)])
+def latent_means(model: VAEGAN, images: Tensor) -> Tensor:
+    """The posterior means [N,Z] of images uint8 [N,C,S,S], on the CPU."""
+    return model.encode_batches(map(to_network_range, images.split(BATCH))).mu

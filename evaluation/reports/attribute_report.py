@@ -86,18 +86,17 @@ def _explanation(record: dict[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield (
-        "- **real test images**: the images that the asked attributes are of. They bound what a "
-        "model can reach from above."
+        "- **real test images**: the images that the asked attributes are of, one for each. Their "
+        "errors are those of the regression network."
     )
     yield (
         "- **asked**: the latent of another test image, moved by latent arithmetic from its own "
         "attributes to the asked ones, and decoded. The paper's models are trained with the "
-        "attributes as an input, and these are not, so that the numbers do not compare with its "
-        "table 1."
+        "attributes as an input and these are not, so the numbers do not compare with its table 1."
     )
     yield (
-        "- **not asked**: samples from N(0, I), compared with the same attributes. They bound the "
-        "numbers from below."
+        "- **not asked**: samples from N(0, I), compared with the same attributes: what is reached "
+        "without asking."
     )
     if record["latent_regression"] is not None:
         yield (

@@ -59,17 +59,19 @@ def frame(height: int, width: int, box: tuple[int, int, int, int], grey: int) ->
     return image
 
 
-def write_celeba(root: Path, count: int = 12, *, packed: bool = False) -> np.ndarray:
+def write_celeba(
+    root: Path, count: int = 12, *, training: int = 6, packed: bool = False
+) -> np.ndarray:
     """CelebA as torchvision lays it out, in an archive with `packed`; returns bool [count,3].
 
-    Image i is grey 20 * i where the author crops it. Images 0 to 5 are its training images, 6 and 7
-    its validation images, the rest its test images.
+    Image i is grey 20 * i where the author crops it. The first are its training images, the next
+    two its validation images, the rest its test images.
     """
     place = root / "celeba"
     place.mkdir(parents=True)
     values = np.random.default_rng(0).random((count, 3)) < 0.5
     names = [f"{i + 1:06d}.jpg" for i in range(count)]
-    partition = [0 if i < 6 else 1 if i < 8 else 2 for i in range(count)]
+    partition = [0 if i < training else 1 if i < training + 2 else 2 for i in range(count)]
     lines = [f"{name} {number}" for name, number in zip(names, partition, strict=True)]
     (place / "list_eval_partition.txt").write_text("\n".join(lines) + "\n")
     rows = [
@@ -79,7 +81,7 @@ def write_celeba(root: Path, count: int = 12, *, packed: bool = False) -> np.nda
     head = f"{count}\n{' '.join(CELEBA_ATTRIBUTES)} \n"
     (place / "list_attr_celeba.txt").write_text(head + "\n".join(rows) + "\n")
     images = {
-        f"img_align_celeba/{name}": jpeg(frame(218, 178, (15, 40, 163, 188), 20 * i))
+        f"img_align_celeba/{name}": jpeg(frame(218, 178, (15, 40, 163, 188), 20 * i % 256))
         for i, name in enumerate(names)
     }
     if packed:

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -52,8 +52,11 @@ def unpack(archive: Path, folder: str) -> Path:
             raise UserError(in_one_line(text)) from None
         if not count:
             raise UserError(f"{archive} holds no images in a folder {folder}: fetch it again.")
-        with suppress(FileExistsError, OSError if target.is_dir() else FileExistsError):
+        try:
             Path(aside, folder).rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
     return target
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaegan.attributes import BATCH, MOST_IMAGES, attributes_of, in_batches, joint_vectors
+from vaegan.attributes import MOST_IMAGES, attributes_of, joint_vectors, latent_means
 from vaegan.config import DataConfig
 from vaegan.data import DataSet
 from vaegan.data.attributes import Attributes
@@ -113,7 +113,7 @@ class Requests:
         return [self._decode(part) for part in z.split(count)]
 
     def _decode(self, z: Tensor) -> Tensor:
-        images = torch.cat([self.model.decode(part).cpu() for part in z.split(BATCH)])
+        images = self.model.decode(z).cpu()
         if not images.isfinite().all():
             raise UserError("The model's images are not finite: its training has diverged.")
         return images
@@ -138,7 +138,7 @@ def latents_of(model: VAEGAN, shape: tuple[int, int, int], seed: int) -> Callabl
     ones at every step, and is then applied to real images, which it has not seen.
     """
     if model.encoder is not None:
-        return lambda images: in_batches(lambda x: model.encode(x).mu, images)
+        return lambda images: latent_means(model, images)
     size = model.config.network.latent_size
     source = torch.Generator().manual_seed(seed + 1)
 

@@ -49,13 +49,15 @@ def fit_regressor(
     outputs: int,
     seed: int,
     device: torch.device,
-    steps: int = STEPS,
+    steps: int | None = None,
     title: str = "regressor",
 ) -> Regressor:
     """Train on the mean squared error; the same weights at each call with the same seed.
 
-    `draw` gives the images and targets of random rows below `count`; shape: (C,S,S).
+    `draw` gives the images and targets of random rows below `count`; shape: (C,S,S); steps: of
+    `BATCH` images, None for `STEPS`.
     """
+    steps = STEPS if steps is None else steps
     source = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

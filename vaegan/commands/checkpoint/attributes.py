@@ -30,10 +30,10 @@ from vaegan.commands.checkpoint.common import (
     load_model,
     new_file,
 )
-from vaegan.data import DataSet, ImageSource
+from vaegan.commands.checkpoint.inputs import add_data_dir, data_set
+from vaegan.data import ImageSource
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
-from vaegan.files.regular_files import expanded
 from vaegan.model import VAEGAN
 from vaegan.randomness import Purpose, generator
 from vaegan.run.labelled_grid import labelled_grid
@@ -67,9 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=MOST_IMAGES,
         help="training images that the vectors are made from, at most (default: %(default)s)",
     )
-    parser.add_argument(
-        "--data-dir", type=Path, help="where the data set lies, if not where it was trained"
-    )
+    add_data_dir(parser)
     add_seed(parser, "of the choice of held-out images")
     add_output(parser, "attributes.png", "the picture")
     parser.add_argument(
@@ -90,15 +88,8 @@ def run(options: argparse.Namespace) -> None:
                 f"-{LARGEST_STRENGTH:g} to {LARGEST_STRENGTH:g}."
             )
     model = load_model(options)
-    if model.encoder is None:
-        raise UserError(
-            f"{options.checkpoint} is of kind {model.config.model}, which has no encoder, and "
-            "attribute vectors are differences of encoded images: use vaegan, vae or vae-dis."
-        )
-    config = model.config
-    if options.data_dir is not None:
-        config = config.replace(data_dir=str(expanded(options.data_dir, "--data-dir")))
-    data = DataSet(config.data, progress=True)
+    model.check_encoder()
+    data = data_set(model.config.data, options.data_dir)
     source = data.split("train")
     vectors = _chosen(
         learn_attribute_vectors(model, source, most_images=options.training_images),

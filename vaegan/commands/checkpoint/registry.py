@@ -55,8 +55,8 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "reconstruct": reconstruct,
     "interpolate": interpolate,
     "walk": walk,
-    "encode": encode,
     "attributes": attributes,
+    "encode": encode,
     "export": export,
     "report": report,
 }
