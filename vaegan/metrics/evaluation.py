@@ -18,6 +18,7 @@ from vaegan.devices import all_cores
 from vaegan.errors import UserError
 from vaegan.metrics import distances
 from vaegan.metrics.algebra import algebra_device
+from vaegan.metrics.by_class import distances_by_class
 from vaegan.metrics.cache import real_features, tensor_digest
 from vaegan.metrics.extraction import (
     Features,
@@ -29,8 +30,8 @@ from vaegan.metrics.extraction import (
 from vaegan.metrics.extractors import Extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
-from vaegan.metrics.latents import COMPONENTS, fit_mixture
-from vaegan.metrics.protocol import Protocol, RealImages
+from vaegan.metrics.latents import COMPONENTS, fit_classes, fit_mixture
+from vaegan.metrics.protocol import Protocol, RealImages, check_classes_fit
 from vaegan.model import VAEGAN
 from vaegan.randomness import Purpose, generator, prior_sample
 
@@ -51,10 +52,14 @@ class Evaluator:
         *,
         progress: bool = True,
         distances_alone: bool = False,
+        by_class: bool = False,
     ) -> None:
-        """With `distances_alone`, only Fréchet and kernel distance of the samples are computed."""
+        """With `distances_alone`, only Fréchet and kernel distance of the samples are computed.
+
+        With `by_class`, a conditional model's Fréchet distance is computed for each class too.
+        """
         self.extractor, self.protocol = extractor, protocol
-        self.distances_alone = distances_alone
+        self.distances_alone, self.by_class = distances_alone, by_class
         self.accelerator, self.progress = accelerator, progress
         self.known: dict[str, Tensor] = {}  # features of real images, by the images' digest
 
@@ -62,19 +67,25 @@ class Evaluator:
         """Every number of `model`, which does not change.
 
         All processes call it and share the passes over the sets. The main process returns the
-        numbers; the others return an empty dictionary.
+        numbers; the others return an empty dictionary. Samples of a conditional model have classes
+        as frequent as the reference's. Raises `UserError` where its classes are not the images'.
         """
+        check_classes_fit(model.config, images)
         model = _in_float64(model, self.accelerator.device)
-        z, sampler = self._latents(model, images)
+        real = images.labels if model.is_conditional else None
+        classes = None if real is None else real.for_samples(self.protocol.num_samples)
+        z, sampler = self._latents(model, images, classes)
         generated = extract(
-            lambda rows: _uint8(model.decode(z[rows].double())),
+            lambda rows: _uint8(model.decode(z[rows].double(), of_rows(classes, rows))),
             len(z),
             self.extractor,
             title="generated images",
             **self._shared(),
         )
         reference = self.reference_features(images)
-        reconstructed = self._reconstruct(model, images.held_out)
+        reconstructed = self._reconstruct(
+            model, images.held_out, None if real is None else real.held_out
+        )
         if not self.accelerator.is_main_process:
             return {}
         result: dict[str, Any] = {
@@ -89,6 +100,11 @@ class Evaluator:
             },
             "reconstruction": None,
         }
+        if self.by_class and real is not None and classes is not None:
+            with all_cores():
+                result["generation"]["by_class"] = distances_by_class(
+                    generated.features, classes, reference, real.reference, real.class_names
+                )
         if reconstructed is not None and images.held_out is not None:
             result["reconstruction"] = {
                 "split": images.held_out_name,
@@ -110,17 +126,22 @@ class Evaluator:
         """Features [M,D] of the images that samples are compared with; all processes call it."""
         return self._real(images.reference, f"{self.protocol.reference} images")
 
-    def _latents(self, model: VAEGAN, images: RealImages) -> tuple[Tensor, dict[str, Any]]:
-        """z [N,Z] of all samples, and how they were drawn."""
+    def _latents(
+        self, model: VAEGAN, images: RealImages, classes: Tensor | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """z [N,Z] of all samples, which have these `classes`, and how they were drawn."""
         count, seed = self.protocol.num_samples, self.protocol.seed
         size = model.config.network.latent_size
         if self.protocol.sampler == "prior":
             return prior_sample(count, size, seed), {"sampler": "prior"}
-        training = images.training
+        training, labels = images.training, None
         assert training is not None
+        if classes is not None and images.labels is not None:
+            labels = images.labels.training
 
         def encode(rows: slice) -> tuple[Tensor, Tensor]:
-            posterior = model.encode(to_network_range(training[rows]).double())
+            x = to_network_range(training[rows]).double()
+            posterior = model.encode(x, of_rows(labels, rows))
             return posterior.mu, posterior.logvar
 
         mu, logvar = map_rows(
@@ -135,7 +156,11 @@ class Evaluator:
         if not latents.isfinite().all():
             raise UserError("The model's latents are not finite: its training has diverged.")
         z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and labels is not None:
+            mixture = fit_classes(latents, labels, len(model.classes))
+            z = mixture.sample(count, seed, classes)
+            how |= {"components": len(model.classes), "component_of": "class"}
+        elif self.accelerator.is_main_process:
             logger.info(f"Fitting {COMPONENTS} components to {len(latents):,} latents.")
             mixture = fit_mixture(latents)
             z = mixture.sample(count, seed)
@@ -143,14 +168,16 @@ class Evaluator:
         sum_over_processes(z, self.accelerator)  # the others' are zero
         return z, how
 
-    def _reconstruct(self, model: VAEGAN, held_out: Tensor | None) -> dict[str, float] | None:
+    def _reconstruct(
+        self, model: VAEGAN, held_out: Tensor | None, labels: Tensor | None
+    ) -> dict[str, float] | None:
         """Numbers of the reconstructions of `held_out`, from the posterior's mean."""
         if held_out is None:
             return None
 
         def compute(rows: slice) -> tuple[Tensor, ...]:
             x = held_out[rows].to(model.device)
-            x_rec = _uint8(model.reconstruct(to_network_range(x).double()))
+            x_rec = _uint8(model.reconstruct(to_network_range(x).double(), of_rows(labels, rows)))
             features = apply_extractor(self.extractor, x_rec, self.protocol.batch_size).features
             return features, peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
 
@@ -224,6 +251,11 @@ def qualities(generated: Features, reference: Tensor) -> dict[str, Any]:
         "recall": recall,
         "neighbours": distances.NEIGHBOURS,
     }
+
+
+def of_rows(labels: Tensor | None, rows: slice) -> Tensor | None:
+    """The labels of some images, where there are any."""
+    return None if labels is None else labels[rows]
 
 
 def _in_float64(model: VAEGAN, device: torch.device) -> VAEGAN:

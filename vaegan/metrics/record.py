@@ -52,6 +52,7 @@ def evaluate_checkpoint(
             "step": content["step"],
             "images_seen": content["images_seen"],
             "model": config.model,
+            "conditional": config.network.conditional,
             "recipe": config.recipe,
             "training_seed": config.training.seed,
         },
