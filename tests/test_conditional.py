@@ -1,17 +1,21 @@
 """Conditional models: what the networks make of a class, their gradients, and what users do."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 import vaegan
+from evaluation.agreement import main as agreement
+from evaluation.fid import main as fid
 from tests.support.residual import start_branches
 from tests.support.tiny import TINY_OPTIONS, tiny_config
 from tests.test_update import (
@@ -27,9 +31,12 @@ from vaegan.classes import class_labels
 from vaegan.commands.train import main
 from vaegan.commands.train_options import parse
 from vaegan.config import Config
+from vaegan.data import load_source
+from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
+from vaegan.metrics.by_class import distances_by_class
 from vaegan.metrics.latents import fit_classes
-from vaegan.metrics.protocol import RealImages, RealLabels, check_classes_fit
+from vaegan.metrics.protocol import RealLabels, check_classes_fit
 from vaegan.model import VAEGAN
 from vaegan.models import MODELS, model_networks
 from vaegan.networks import Networks
@@ -348,10 +355,12 @@ def test_samples_have_classes_as_frequent_as_the_reference() -> None:
     labels = RealLabels(CLASSES, torch.tensor([0, 2, 2, 0, 2, 1]))
     assert torch.bincount(labels.for_samples(600)).tolist() == [200, 100, 300]
     assert torch.bincount(labels.for_samples(4)).sum() == 4
-    images = RealImages(torch.zeros(6, 1, 16, 16, dtype=torch.uint8), None, None, labels=labels)
-    check_classes_fit(conditional_config(), images)
-    with pytest.raises(UserError, match="and the images have cat, dog, owl"):
-        check_classes_fit(conditional_config().replace(classes=("a", "b", "c")), images)
+    check_classes_fit(conditional_config(), CLASSES)
+    check_classes_fit(tiny_config(), CLASSES)
+    with pytest.raises(UserError, match="and the images have bat, cat, dog"):
+        check_classes_fit(conditional_config(), ("bat", "cat", "dog"))
+    with pytest.raises(UserError, match="and the images have none"):
+        check_classes_fit(conditional_config(), ())
 
 
 def test_the_mixture_of_a_conditional_model_has_a_gaussian_for_each_class() -> None:
@@ -373,3 +382,54 @@ def test_the_mixture_of_a_conditional_model_has_a_gaussian_for_each_class() -> N
         )
     with pytest.raises(UserError, match="class 3 has 0 of them"):
         fit_classes(z, labels, 4)
+
+
+def test_a_classifier_counts_the_samples_that_are_of_the_class_asked_for(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Samples are replaced: real digits, of which each tenth is asked for as another class."""
+    images = load_source(tiny_config().data, "test")
+    assert images.labels is not None
+    first = [int((images.labels == label).nonzero()[0]) for label in range(10)]
+    real = to_network_range(torch.stack([images[row] for row in first]))
+    real[9] = real[1]
+    monkeypatch.setattr(VAEGAN, "decode", lambda self, z, labels: real[labels])
+    file = tmp_path / "agreement.json"
+    options = [str(run / "ckpt.pt"), "--images-seen", "12800", "--json", str(file)]
+    assert agreement([*options, "--num-samples", "200"]) == 0
+    record = json.loads(file.read_text())
+    assert record["classifier"]["accuracy"] > 0.9
+    assert record["classifier"]["num_images"] == 500
+    assert record["by_class"][9]["agreement"] == 0
+    assert record["agreement"] == pytest.approx(0.9, abs=0.11)
+    assert "into the class asked for" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "sentence"),
+    [
+        (agreement, [], "was trained without classes, so that none can be asked for"),
+        (agreement, ["--num-samples", "0"], "--num-samples 0 is not allowed"),
+        (fid, ["--by-class", "--extractor", "efficientnet-lite0"], "--by-class needs samples"),
+    ],
+)
+def test_commands_by_class_refuse_what_they_cannot_do(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], command: Any, option: Any, sentence: str
+) -> None:
+    assert command([str(tiny_run / "out/ckpt.pt"), *option]) == 2
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_each_class_has_its_own_distance() -> None:
+    torch.manual_seed(0)
+    one, other = torch.randn(60, 4), torch.randn(90, 4) + 1
+    mine, theirs = torch.arange(60) % 2, torch.arange(90) % 2
+    found = distances_by_class(one, mine, other, theirs, ("a", "b", "c"))
+    assert [row["num_reference"] for row in found] == [45, 45, 0]
+    for label in (0, 1):
+        a, b = one[mine == label].double(), other[theirs == label].double()
+        root = scipy.linalg.sqrtm((a.T.cov() @ b.T.cov()).numpy()).real
+        traces = a.T.cov().trace() + b.T.cov().trace() - 2 * root.trace()
+        expected = float((a.mean(0) - b.mean(0)).square().sum() + traces)
+        assert found[label]["frechet_distance"] == pytest.approx(expected)
+    assert found[2]["frechet_distance"] is None

@@ -70,7 +70,7 @@ class Evaluator:
         numbers; the others return an empty dictionary. Samples of a conditional model have classes
         as frequent as the reference's. Raises `UserError` where its classes are not the images'.
         """
-        check_classes_fit(model.config, images)
+        check_classes_fit(model.config, images.labels.class_names if images.labels else ())
         model = _in_float64(model, self.accelerator.device)
         real = images.labels if model.is_conditional else None
         classes = None if real is None else real.for_samples(self.protocol.num_samples)

@@ -179,12 +179,9 @@ class _Labelled(NamedTuple):
         return _Labelled(self.images[rows], None if self.labels is None else self.labels[rows])
 
 
-def check_classes_fit(config: Config, images: RealImages) -> None:
-    """`UserError` where a conditional model's classes are not those of the images."""
-    if not config.network.conditional:
-        return
-    found = () if images.labels is None else images.labels.class_names
-    if found != config.data.classes:
+def check_classes_fit(config: Config, found: tuple[str, ...]) -> None:
+    """`UserError` where a conditional model's classes are not `found`, those of the images."""
+    if config.network.conditional and found != config.data.classes:
         raise UserError(
             f"The model is of the classes {', '.join(config.data.classes)}, and the images have "
             f"{', '.join(found) or 'none'}: give --data-dir the data set that it was trained on."
