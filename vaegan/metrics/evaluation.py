@@ -119,8 +119,10 @@ class Evaluator:
         with all_cores():
             generated = Features(*(values.to(device) for values in generated))
             reference = reference.to(device)
-            found = set_distances(generated.features, reference)
-            return found if self.distances_alone else {**found, **qualities(generated, reference)}
+            found = distances.set_distances(generated.features, reference)
+            if self.distances_alone:
+                return found
+            return {**found, **distances.qualities(generated, reference)}
 
     def reference_features(self, images: RealImages) -> Tensor:
         """Features [M,D] of the images that samples are compared with; all processes call it."""
@@ -223,34 +225,6 @@ class Evaluator:
             "accelerator": self.accelerator,
             "progress": self.progress,
         }
-
-
-def set_distances(generated: Tensor, reference: Tensor) -> dict[str, Any]:
-    """Fréchet and kernel distance of features [N,D] and [M,D], on the device that they are on."""
-    kernel = distances.kernel_distance(generated, reference)
-    return {
-        "frechet_distance": frechet_distance(
-            Gaussian.of_features(generated), Gaussian.of_features(reference)
-        ),
-        "kernel_distance": kernel.mean,
-        "kernel_distance_std": kernel.std,
-        "kernel_subsets": distances.KERNEL_SUBSETS,
-        "kernel_subset_size": distances.kernel_subset_size(len(generated), len(reference)),
-    }
-
-
-def qualities(generated: Features, reference: Tensor) -> dict[str, Any]:
-    """Inception Score, precision and recall of the samples, on their device."""
-    score = distances.inception_score(generated.logits)
-    precision, recall = distances.precision_and_recall(generated.features, reference)
-    return {
-        "inception_score": score.mean,
-        "inception_score_std": score.std,
-        "inception_score_splits": min(distances.SCORE_SPLITS, len(generated.logits)),
-        "precision": precision,
-        "recall": recall,
-        "neighbours": distances.NEIGHBOURS,
-    }
 
 
 def of_rows(labels: Tensor | None, rows: slice) -> Tensor | None:

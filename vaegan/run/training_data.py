@@ -50,8 +50,9 @@ def load_training_data(
         if config.network.conditional:
             check_classes(data.class_names, config)  # before a folder's images are read
         source = data.split("train")
-        classes = source.class_names if config.network.conditional else ()
-        if classes:
+        classes: tuple[str, ...] = ()
+        if config.network.conditional:
+            classes = () if source.labels is None else source.class_names
             check_classes(classes, config)  # those of the images that could be read
         preview = choose_preview(data, config.training.seed) if is_main else None
         if evaluation is not None:
