@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
@@ -35,8 +36,10 @@ from vaegan.data import load_source
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
 from vaegan.metrics.by_class import distances_by_class
+from vaegan.metrics.evaluation import Evaluator
+from vaegan.metrics.extraction import Features
 from vaegan.metrics.latents import fit_classes
-from vaegan.metrics.protocol import RealLabels, check_classes_fit
+from vaegan.metrics.protocol import Protocol, RealLabels, check_classes_fit, load_images
 from vaegan.model import VAEGAN
 from vaegan.models import MODELS, model_networks
 from vaegan.networks import Networks
@@ -361,6 +364,58 @@ def test_samples_have_classes_as_frequent_as_the_reference() -> None:
         check_classes_fit(conditional_config(), ("bat", "cat", "dog"))
     with pytest.raises(UserError, match="and the images have none"):
         check_classes_fit(conditional_config(), ())
+
+
+def test_an_evaluation_gives_each_image_its_own_class(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With features that are the pixels: of samples as the reference, of reconstructions theirs."""
+    model = vaegan.load(run / "ckpt.pt")
+    protocol = Protocol(
+        num_samples=100, reference="test", num_reference=50, num_reconstructions=20, sampler="gmm"
+    )
+    images = load_images(model.config.data, protocol, has_encoder=True)
+    assert images.labels is not None
+    assert images.labels.held_out is not None
+    asked: list[Tensor] = []
+    decode = VAEGAN.decode
+
+    def kept(self: VAEGAN, z: Tensor, labels: Any = None) -> Tensor:
+        asked.append(labels)
+        return decode(self, z, labels)
+
+    monkeypatch.setattr(VAEGAN, "decode", kept)
+    evaluator = Evaluator(
+        PixelsAsFeatures(),  # type: ignore[arg-type]
+        protocol,
+        Accelerator(cpu=True),
+        progress=False,
+        distances_alone=True,
+        by_class=True,
+    )
+    record = evaluator(model, images)
+    labels = torch.cat(asked)
+    assert torch.equal(labels[:100], images.labels.for_samples(100))
+    assert torch.equal(labels[100:], images.labels.held_out)
+    made = record["generation"]
+    assert (made["components"], made["component_of"]) == (10, "class")
+    counts = torch.bincount(images.labels.reference, minlength=10).tolist()
+    assert [row["num_reference"] for row in made["by_class"]] == counts
+    assert [row["num_samples"] for row in made["by_class"]] == [2 * count for count in counts]
+
+
+class PixelsAsFeatures:
+    device = torch.device("cpu")
+
+    def __call__(self, images: Tensor) -> Features:
+        pixels = images[:, 0, ::4, ::4].flatten(1).float()
+        return Features(pixels, pixels)
+
+    def record(self) -> dict[str, Any]:
+        return {}
+
+    def names(self) -> dict[str, str]:
+        return {}
 
 
 def test_the_mixture_of_a_conditional_model_has_a_gaussian_for_each_class() -> None:

@@ -10,6 +10,8 @@ from vaegan.errors import UserError
 Labels = int | str | Sequence[int | str] | Tensor
 """Classes by number, from 0 on, or by name; one for all images, or one for each."""
 
+MOST_LISTED = 10
+
 
 def class_labels(labels: Labels, count: int, names: Sequence[str]) -> Tensor:
     """The classes of `count` images, int64 [count] on the CPU, with `names` of all classes.
@@ -27,6 +29,12 @@ def class_labels(labels: Labels, count: int, names: Sequence[str]) -> Tensor:
     return torch.tensor([_number(label, names) for label in each], dtype=torch.int64)
 
 
+def listed(names: Sequence[str]) -> str:
+    """The names in a sentence, the first ten and how many more there are."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def _number(label: object, names: Sequence[str]) -> int:
     if isinstance(label, str) and label in names:
         return names.index(label)
@@ -34,5 +42,5 @@ def _number(label: object, names: Sequence[str]) -> int:
         return label
     raise UserError(
         f"{label} is no class of the model: give a number from 0 to {len(names) - 1}, or one of "
-        f"{', '.join(names)}."
+        f"{listed(names)}."
     )

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from vaegan.classes import listed
 from vaegan.config import MOST_IMAGES, Config, DataConfig
 from vaegan.data import DataSet
 from vaegan.data.datasets import Split
@@ -183,8 +184,8 @@ def check_classes_fit(config: Config, found: tuple[str, ...]) -> None:
     """`UserError` where a conditional model's classes are not `found`, those of the images."""
     if config.network.conditional and found != config.data.classes:
         raise UserError(
-            f"The model is of the classes {', '.join(config.data.classes)}, and the images have "
-            f"{', '.join(found) or 'none'}: give --data-dir the data set that it was trained on."
+            f"The model is of the classes {listed(config.data.classes)}, and the images have "
+            f"{listed(found) or 'none'}: give --data-dir the data set that it was trained on."
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from accelerate import Accelerator
 
+from vaegan.classes import listed
 from vaegan.config import Config
 from vaegan.data import DataSet, ImageSource
 from vaegan.errors import UserError
@@ -77,8 +78,8 @@ def check_classes(found: tuple[str, ...], config: Config) -> None:
         )
     if data.classes and found != data.classes:
         raise UserError(
-            f"The run is of the classes {', '.join(data.classes)}, and {where} has "
-            f"{', '.join(found)}: give it the same classes, or start a new run."
+            f"The run is of the classes {listed(data.classes)}, and {where} has {listed(found)}: "
+            f"give it the same classes, or start a new run."
         )
 
 
