@@ -14,6 +14,7 @@ from pathlib import Path
 
 import vaegan
 from vaegan.commands.base import Parser, exit_code, leave
+from vaegan.errors import UserError
 from vaegan.logs import messages_on_stderr
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extractors import check_extractor, load_extractor
@@ -38,6 +39,11 @@ def parser() -> Parser:
     add = parser.add_argument
     add("checkpoint", type=Path, help="a run's ckpt.pt, or an exported folder")
     add_protocol_options(parser)
+    add(
+        "--by-class",
+        action="store_true",
+        help="of a conditional model, the Frechet distance of each class too",
+    )
     add("--json", type=Path, metavar="FILE", help="write everything there, or to stdout with -")
     return parser
 
@@ -51,6 +57,11 @@ def run(options: argparse.Namespace) -> None:
         check_writable(options.json)
 
     model = vaegan.load(options.checkpoint, weights=options.weights)
+    if options.by_class and not model.is_conditional:
+        raise UserError(
+            f"--by-class needs samples of each class, and {options.checkpoint} was trained "
+            "without classes: leave it out."
+        )
     data = model.config.data
     if options.data_dir is not None:
         data = model.config.replace(data_dir=str(options.data_dir)).data
@@ -63,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
             progress=accelerator.is_main_process,
         )
         extractor = load_extractor(options.extractor, options.extractor_weights, accelerator.device)
-    evaluator = Evaluator(extractor, protocol, accelerator)
+    evaluator = Evaluator(extractor, protocol, accelerator, by_class=options.by_class)
     try:
         record = evaluate_checkpoint(options.checkpoint, model, images, evaluator)
     finally:

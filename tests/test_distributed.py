@@ -51,13 +51,20 @@ CASES: dict[str, dict[str, Any]] = {
     "gan": {**SETTINGS, "model": "gan"},
     "gan, accumulated": {**SETTINGS, "model": "gan", "accumulate": 2},
     "vae-dis": {**SETTINGS, "model": "vae-dis", "similarity_from": "no file: its first weights"},
+    "conditional, joint": {
+        **SETTINGS,
+        "conditional": True,
+        "classes": tuple("0123456789"),
+        "discriminator_passes": "joint",
+        "accumulate": 2,
+    },
     "batch norm": {"global_batch_size": GLOBAL_BATCH},
     # Over many steps, statistics of two images each let rounding grow to any size.
     "batch norm, three steps": {"global_batch_size": GLOBAL_BATCH},
 }
 # Those that are also trained with one all-reduce of all gradients in place of DDP.
 FLAT = (
-    *("balanced", "balanced, accumulated", "gated", "joint"),
+    *("balanced", "balanced, accumulated", "gated", "joint", "conditional, joint"),
     *("vae, accumulated", "vae-dis", "gan, accumulated", "batch norm, three steps"),
 )
 

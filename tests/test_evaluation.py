@@ -92,7 +92,7 @@ def test_samples_of_the_posterior_are_decoded_from_training_images(
     monkeypatch.setattr(vaegan.VAEGAN, "encode", certain)
     protocol = Protocol(sampler="posterior", num_samples=21)
     evaluator = Evaluator(load_extractor("efficientnet-lite0"), protocol, Accelerator(cpu=True))
-    z, how = evaluator._latents(model, RealImages(training, None, training))
+    z, how = evaluator._latents(model, RealImages(training, None, training), None)
     assert how == {"sampler": "posterior"}
     nearest = torch.cdist(z.double(), mu.double()).min(1)
     assert nearest.values.max() < 1e-5

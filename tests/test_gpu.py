@@ -102,7 +102,7 @@ def test_a_graphed_run_goes_on_from_an_eager_ones_state() -> None:
 def test_features_are_compared_on_the_gpu_with_the_cpus_numbers() -> None:
     """In float64: every number is the CPU's, and the products are computed on the device."""
     from vaegan.metrics.algebra import algebra_device
-    from vaegan.metrics.evaluation import qualities, set_distances
+    from vaegan.metrics.distances import qualities, set_distances
     from vaegan.metrics.extraction import Features
 
     device = algebra_device(torch.device("cuda"))

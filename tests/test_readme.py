@@ -33,7 +33,8 @@ COMMANDS = list(
 )
 LAUNCHES = [c for c in COMMANDS if c.startswith("accelerate launch")]
 USES = [c for c in COMMANDS if c.startswith("vaegan ")]
-EVALUATIONS = [c for c in COMMANDS if re.match(r"python evaluation/(fid|compare|tune)\.py", c)]
+MEASURES = re.compile(r"python evaluation/(fid|agreement|compare|tune)\.py")
+EVALUATIONS = [c for c in COMMANDS if MEASURES.match(c)]
 COMPARISON = "evaluation/results/comparison-{}/comparison.{}"
 
 # Commands that are not run here, and where they are.
@@ -43,6 +44,10 @@ ELSEWHERE = {
     "python evaluation/fid.py ckpt.pt": "test_evaluation.py",
     "python evaluation/fid.py ckpt.pt --extractor efficientnet-lite0 --num-samples 10000 "
     "--json result.json": "test_evaluation.py",
+    "python evaluation/fid.py runs/fashion-mnist-32px-vaegan-default-conditional-seed0/ckpt.pt "
+    "--by-class": "test_conditional.py",
+    "python evaluation/agreement.py runs/fashion-mnist-32px-vaegan-default-conditional-seed0/"
+    "ckpt.pt --json agreement.json": "test_conditional.py",
     "python evaluation/check_extractor.py --dataset fashion-mnist": "test_check_extractor.py",
     "python evaluation/compare.py runs/a/ckpt.pt runs/b/ckpt.pt --output runs/compared": (
         "test_compare.py"

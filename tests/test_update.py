@@ -31,17 +31,22 @@ CPU = torch.device("cpu")
 
 
 def reference_gradients(
-    networks: Networks, config: Config, x: Tensor, noise: Noise, gamma: float
+    networks: Networks,
+    config: Config,
+    x: Tensor,
+    noise: Noise,
+    gamma: float,
+    labels: Tensor | None = None,
 ) -> dict[str, list[Tensor]]:
-    """Algorithm 1 written down without a thought for speed."""
+    """Algorithm 1 written down without a thought for speed; `labels` of a conditional model."""
     o = config.objective
     encoder, decoder, discriminator = networks.by_name().values()
-    mu, logvar = encoder(x)
-    x_rec = decoder(mu + (logvar / 2).exp() * noise.eps)
-    x_gen = decoder(noise.z_prior)
+    mu, logvar = encoder(x, labels)
+    x_rec = decoder(mu + (logvar / 2).exp() * noise.eps, labels)
+    x_gen = decoder(noise.z_prior, labels)
     drawn = drawn_for(noise)
     kinds = [changed(config, *each) for each in zip((x, x_rec, x_gen), drawn, strict=True)]
-    (f_real, real), (f_rec, rec), (_, gen) = map(discriminator, kinds)
+    (f_real, real), (f_rec, rec), (_, gen) = (discriminator(kind, labels) for kind in kinds)
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
 
@@ -64,7 +69,7 @@ def reference_gradients(
     losses = {
         "encoder": o.beta * prior + similarity,
         "decoder": gamma * similarity + passed,
-        "discriminator": gan + penalties(config, discriminator, (x, drawn[0]), fakes),
+        "discriminator": gan + penalties(config, discriminator, (x, drawn[0]), fakes, labels),
     }
     return {
         name: list(
@@ -139,23 +144,26 @@ def penalties(
     discriminator: nn.Module,
     real: tuple[Tensor, Tensor],
     fakes: list[tuple[Tensor, Tensor]],
+    labels: Tensor | None = None,
 ) -> Tensor | float:
     """R1 and R2 in the discriminator's loss, image by image; of images before augmentation.
 
-    Each kind of images comes with its parameters of augmentation.
+    Each kind of images comes with its parameters of augmentation, and all have the same `labels`.
     """
     o = config.objective
     if not o.r1 and not o.r2:
         return 0.0
 
-    def squared_norm(image: Tensor, drawn: Tensor) -> Tensor:
+    classes = [None] * BATCH if labels is None else labels.split(1)
+
+    def squared_norm(image: Tensor, drawn: Tensor, label: Tensor | None) -> Tensor:
         image = image.detach()[None].requires_grad_()
-        logit = discriminator(changed(config, image, drawn[None])).logit
+        logit = discriminator(changed(config, image, drawn[None]), label).logit
         (gradient,) = torch.autograd.grad(logit, image, create_graph=True)
         return gradient.pow(2).sum()
 
     r1, *r2 = (
-        torch.stack([squared_norm(*each) for each in zip(*kind, strict=True)]).mean()
+        torch.stack([squared_norm(*each) for each in zip(*kind, classes, strict=True)]).mean()
         for kind in (real, *fakes)
     )
     weight = 1 / len(fakes) if o.fake_reduction == "mean" else 1.0

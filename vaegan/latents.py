@@ -1,4 +1,7 @@
-"""The latents that samples are decoded from: the prior, or a mixture fitted to the posterior."""
+"""The latents that samples are decoded from: the prior, or a mixture fitted to the posterior.
+
+The mixture of a conditional model has one component for each class.
+"""
 
 import warnings
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from vaegan.networks import Posterior
 from vaegan.randomness import Purpose, generator, prior_sample
 
 COMPONENTS = 10
+REGULARISED = 1e-6  # added to each variance: a constant latent leaves no covariance singular
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,14 @@ class Mixture:
     converged: bool
     iterations: int
 
-    def sample(self, count: int, seed: int) -> Tensor:
-        """z [count,Z], float32: the prior's noise of this seed, mapped to the components."""
-        source = generator(seed, Purpose.SAMPLES, index=1)
-        component = torch.multinomial(self.weights, count, replacement=True, generator=source)
+    def sample(self, count: int, seed: int, component: Tensor | None = None) -> Tensor:
+        """z [count,Z], float32: the prior's noise of this seed, mapped to the components.
+
+        `component` is each sample's, int64 [count]; None to draw them by their weights.
+        """
+        if component is None:
+            source = generator(seed, Purpose.SAMPLES, index=1)
+            component = torch.multinomial(self.weights, count, replacement=True, generator=source)
         z = prior_sample(count, self.means.shape[1], seed)
         for k in range(len(self.weights)):
             chosen = component == k
@@ -47,6 +55,30 @@ def draw_from(posterior: Posterior, seed: int) -> Tensor:
     return z
 
 
+def choose_images(
+    count: int, total: int, seed: int, of_classes: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Rows of `total` images whose posteriors `count` samples are drawn from, int64 [count].
+
+    Each image is chosen as often as any other. `of_classes` has the classes wanted, int64 [count],
+    and those of the images, int64 [total]: each sample is then of an image of its own class.
+    """
+    source = generator(seed, Purpose.SAMPLES, index=4)
+
+    def in_turn(wanted: int, there: int) -> Tensor:
+        rounds = [torch.randperm(there, generator=source) for _ in range(-(-wanted // there))]
+        return torch.cat(rounds)[:wanted]
+
+    if of_classes is None:
+        return in_turn(count, total)
+    wanted, there = of_classes
+    rows = torch.empty(count, dtype=torch.int64)
+    for label in wanted.unique():
+        own = (there == label).nonzero().flatten()
+        rows[wanted == label] = own[in_turn(int((wanted == label).sum()), len(own))]
+    return rows
+
+
 def fit_mixture(z: Tensor, seed: int = 0) -> Mixture:
     """Ten full covariances fitted to latents [N,Z], N at least 20, by scikit-learn's EM.
 
@@ -63,8 +95,7 @@ def fit_mixture(z: Tensor, seed: int = 0) -> Mixture:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    # Regularised a little, so that a latent that is constant leaves no covariance singular.
-    mixture = GaussianMixture(COMPONENTS, max_iter=300, reg_covar=1e-6, random_state=seed)
+    mixture = GaussianMixture(COMPONENTS, max_iter=300, reg_covar=REGULARISED, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the result records it instead
         mixture.fit(z.double().numpy())
@@ -80,3 +111,36 @@ def fit_mixture(z: Tensor, seed: int = 0) -> Mixture:
 def mixture_of(posterior: Posterior, seed: int = 0) -> Mixture:
     """`fit_mixture` of a draw from the posterior of training images, 20 or more."""
     return fit_mixture(draw_from(Posterior(posterior.mu.cpu(), posterior.logvar.cpu()), seed))
+
+
+def mixture_of_classes(
+    posterior: Posterior, labels: Tensor, classes: int, seed: int = 0
+) -> Mixture:
+    """`fit_classes` of a draw from the posterior of training images with these labels."""
+    z = draw_from(Posterior(posterior.mu.cpu(), posterior.logvar.cpu()), seed)
+    return fit_classes(z, labels, classes)
+
+
+def fit_classes(z: Tensor, labels: Tensor, classes: int) -> Mixture:
+    """The mean and the full covariance of the latents [N,Z] of each class, labels int64 [N].
+
+    They are the maximum of the likelihood, found without rounds of EM. Raises `UserError` for a
+    class of less than 2 latents.
+    """
+    count = torch.bincount(labels, minlength=classes)
+    if count.min() < 2:
+        raise UserError(
+            "--sampler gmm fits a Gaussian to the training images of each class, and class "
+            f"{int(count.argmin())} has {int(count.min())} of them: use --sampler prior."
+        )
+    z = z.double()
+    of_classes = [z[labels == label] for label in range(classes)]
+    unit = REGULARISED * torch.eye(z.shape[1], dtype=z.dtype)
+    covariances = [each.T.cov(correction=0).reshape(unit.shape) + unit for each in of_classes]
+    return Mixture(
+        count.double() / len(z),
+        torch.stack([each.mean(0) for each in of_classes]),
+        torch.linalg.cholesky(torch.stack(covariances)),
+        converged=True,
+        iterations=0,
+    )

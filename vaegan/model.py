@@ -8,6 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from vaegan.classes import Labels, class_labels
 from vaegan.config import MOST_IMAGES, Config
 from vaegan.data.image_files import read_images
 from vaegan.errors import UserError
@@ -44,80 +45,132 @@ class VAEGAN(HubMethods):
     def device(self) -> torch.device:
         return next(self.decoder.parameters()).device
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the model was trained with classes, and needs them for everything it does."""
+        return self.config.network.conditional
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of a conditional model's classes, in the order of their labels; else empty."""
+        return self.config.data.classes if self.is_conditional else ()
+
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Posterior:
-        """q(z|x): mu and logvar, each [N,Z].
+    def encode(self, x: Tensor, labels: Labels | None = None) -> Posterior:
+        """q(z|x), or q(z|x,y) of a conditional model: mu and logvar, each [N,Z].
 
-        Raises `UserError` for a model without an encoder, and for images of another shape or type.
+        `labels` are as `condition` takes them. Raises `UserError` for a model without an encoder,
+        for images of another shape or type, and for labels that do not fit.
         """
-        encoder = self.check_encoder()
-        parts = self._checked(x).split(BATCH)
-        mu, logvar = zip(*(encoder(part.to(self.device)) for part in parts), strict=True)
-        return Posterior(torch.cat(mu), torch.cat(logvar))
+        encoder, x = self.check_encoder(), self._checked(x)
+        found = [encoder(part, **given) for part, given in self._parts(x, labels)]
+        return Posterior(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
-    def encode_batches(self, batches: Iterable[Tensor]) -> Posterior:
-        """`encode` of more images than memory holds, [B,C,S,S] at a time; on the CPU."""
-        found = [[part.cpu() for part in self.encode(x)] for x in batches]
+    def encode_batches(self, batches: Iterable[Tensor], labels: Tensor | None = None) -> Posterior:
+        """`encode` of more images than memory holds, [B,C,S,S] at a time; on the CPU.
+
+        `labels` are the classes of all images, int64 [N], for a conditional model.
+        """
+        found, start = [], 0
+        for x in batches:
+            given = None if labels is None else labels[start : start + len(x)]
+            found.append([part.cpu() for part in self.encode(x, given)])
+            start += len(x)
         mu, logvar = (torch.cat(parts) for parts in zip(*found, strict=True))
         return Posterior(mu, logvar)
 
     @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
-        """z [N,Z] to images [N,C,S,S] in [-1, 1]."""
-        return torch.cat([self.decoder(part.to(self.device)) for part in z.split(BATCH)])
+    def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
+        """z [N,Z] to images [N,C,S,S] in [-1, 1]; `labels` are as `condition` takes them."""
+        return torch.cat([self.decoder(part, **given) for part, given in self._parts(z, labels)])
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """x_rec [N,C,S,S], decoded from the posterior's mean."""
-        return self.decode(self.encode(x).mu)
+    def reconstruct(self, x: Tensor, labels: Labels | None = None) -> Tensor:
+        """x_rec [N,C,S,S], decoded from the posterior's mean, with the labels of `x`."""
+        return self.decode(self.encode(x, labels).mu, labels)
 
-    def sample(self, count: int, seed: int = 0, *, mixture: Mixture | None = None) -> Tensor:
-        """`count` images [count,C,S,S], decoded from `draw_latents`."""
-        return self.decode(self.draw_latents(count, seed, mixture=mixture))
+    def sample(
+        self,
+        count: int,
+        seed: int = 0,
+        labels: Labels | None = None,
+        *,
+        mixture: Mixture | None = None,
+    ) -> Tensor:
+        """`count` images [count,C,S,S], decoded from `draw_latents`.
 
-    def draw_latents(self, count: int, seed: int = 0, *, mixture: Mixture | None = None) -> Tensor:
-        """z [count,Z] of this seed, on the CPU: from N(0, I), or from a `mixture` (`mixture_of`).
+        A conditional model without `labels` takes the classes in turn, from the first one on.
+        """
+        labels = self.in_turn(count) if labels is None else labels
+        return self.decode(self.draw_latents(count, seed, labels, mixture=mixture), labels)
 
-        Raises `UserError` for a count or a seed that is not allowed.
+    def in_turn(self, count: int) -> Tensor | None:
+        """The classes of a conditional model in turn, int64 [count]; None for other models."""
+        return torch.arange(count) % len(self.classes) if self.is_conditional else None
+
+    def draw_latents(
+        self,
+        count: int,
+        seed: int = 0,
+        labels: Labels | None = None,
+        *,
+        mixture: Mixture | None = None,
+    ) -> Tensor:
+        """z [count,Z] of this seed, on the CPU: from N(0, I), or from a `mixture`.
+
+        `mixture_of` fits a mixture. One of a conditional model has a component for each class, and
+        takes that of each of the `labels`. Raises `UserError` for a count or a seed that is not
+        allowed, and for labels that do not fit.
         """
         _check("count", count, 1, MOST_IMAGES)
         _check("seed", seed, 0, 2**31 - 1)
         if mixture is not None:
-            return mixture.sample(count, seed)
+            given = self.condition(labels, count).get("labels")
+            return mixture.sample(count, seed, None if given is None else given.cpu())
         return prior_sample(count, self.config.network.latent_size, seed)
 
     def interpolate(
-        self, a: int | Tensor, b: int | Tensor, steps: int = 8, mode: Mode = "spherical"
+        self,
+        a: int | Tensor,
+        b: int | Tensor,
+        steps: int = 8,
+        mode: Mode = "spherical",
+        label: int | str | None = None,
     ) -> Tensor:
         """Images [steps,C,S,S] decoded from a path between two latents; its ends are a's and b's.
 
         Each end is an image [C,S,S], encoded to the posterior's mean; latents [Z]; or the seed of a
         sample. Ends with a batch dimension, [B,C,S,S] or [B,Z], give [B,steps,C,S,S]. `mode` is of
-        `vaegan.latent_paths.path_between`. Raises `UserError` for fewer than 2 steps, other modes
-        and other ends.
+        `vaegan.latent_paths.path_between`. `label` is the class of a conditional model, at both ends
+        and between. Raises `UserError` for fewer than 2 steps, other modes and other ends.
         """
         _check("steps", steps, 2, MOST_IMAGES)
         if mode not in get_args(Mode):
             raise UserError(f"mode {mode} is not allowed: give one of {', '.join(get_args(Mode))}.")
-        z_a, z_b = self._end(a), self._end(b)
+        z_a, z_b = self._end(a, label), self._end(b, label)
         if z_a.shape != z_b.shape and 1 not in (len(z_a), len(z_b)):
             raise UserError(f"{len(z_a)} ends do not pair with {len(z_b)}: give equally many.")
         z_a, z_b = torch.broadcast_tensors(z_a, z_b)
         z = path_between(z_a, z_b, steps, mode)
-        images = self.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        images = self.decode(z.flatten(0, 1), label).unflatten(0, z.shape[:2])
         single = not any(isinstance(end, Tensor) and end.ndim in (2, 4) for end in (a, b))
         return images[0] if single else images
 
-    def walk(self, count: int = 16, frames: int = 60, seed: int = 0) -> Iterator[Tensor]:
+    def walk(
+        self, count: int = 16, frames: int = 60, seed: int = 0, labels: Labels | None = None
+    ) -> Iterator[Tensor]:
         """The frames [count,C,S,S] of `count` closed walks through the prior, one by one.
 
-        The frame after the last is the first, which is `sample(count, seed)`
+        The frame after the last is the first, which is `sample(count, seed, labels)`
         (`vaegan.latent_paths.closed_walk`). Raises `UserError` for fewer than 2 frames, and for a
         count or seed that is not allowed.
         """
         _check("count", count, 1, MOST_IMAGES)
         _check("frames", frames, 2, MOST_IMAGES)
         _check("seed", seed, 0, 2**31 - 1)
-        return map(self.decode, closed_walk(count, self.config.network.latent_size, frames, seed))
+        labels = self.in_turn(count) if labels is None else labels
+        self.condition(labels, count)  # refuses labels before the first frame
+        path = closed_walk(count, self.config.network.latent_size, frames, seed)
+        return (self.decode(z, labels) for z in path)
 
     def read_images(self, paths: str | Path | Sequence[str | Path]) -> Tensor:
         """Image files as this model's input, float32 [N,C,S,S] in [-1, 1].
@@ -137,12 +190,39 @@ class VAEGAN(HubMethods):
             )
         return self.encoder
 
-    def _end(self, end: int | Tensor) -> Tensor:
+    def condition(self, labels: Labels | None, count: int) -> dict[str, Tensor]:
+        """What the networks take beside `count` images or latents; empty without classes.
+
+        `labels`: a class for all of them, or one for each; a number from 0 on or a name of
+        `classes`. Raises `UserError` for labels that a model without classes is given, that are
+        missing, that are no class, or of which there is another number.
+        """
+        if not self.is_conditional:
+            if labels is not None:
+                raise UserError("The model was trained without classes: leave the labels out.")
+            return {}
+        if labels is None:
+            raise UserError(
+                "The model is conditional and needs the class of each image: give labels, numbers "
+                f"from 0 to {len(self.classes) - 1} or names of its classes."
+            )
+        return {"labels": class_labels(labels, count, self.classes).to(self.device)}
+
+    def _parts(
+        self, rows: Tensor, labels: Labels | None
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Rows on the model's device, a batch at a time, and what the network takes beside them."""
+        given = self.condition(labels, len(rows))
+        for start in range(0, len(rows), BATCH):
+            part = slice(start, start + BATCH)
+            yield rows[part].to(self.device), {name: value[part] for name, value in given.items()}
+
+    def _end(self, end: int | Tensor, label: int | str | None) -> Tensor:
         """Latents [B,Z] of one end of an interpolation."""
         if not isinstance(end, Tensor):
             return self.draw_latents(1, end).to(self.device)
         if end.ndim in (3, 4):
-            return self.encode(end if end.ndim == 4 else end.unsqueeze(0)).mu
+            return self.encode(end if end.ndim == 4 else end.unsqueeze(0), label).mu
         size = self.config.network.latent_size
         if end.ndim not in (1, 2) or end.shape[-1] != size:
             raise UserError(
@@ -194,6 +274,11 @@ def load(
     path = Path(path)
     stored = read_stored_model(path, weights)
     config = Config.from_dict(stored.config, f"the config in {path}")
+    if config.network.conditional and not config.data.classes:
+        raise UserError(
+            f"The config in {path} is of a conditional model and names no classes: the file is "
+            "damaged."
+        )
     try:
         check_model_fits(config)
         with torch.device(device):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from evaluation.reports.summary import Row
 from vaegan.data.images import to_network_range
-from vaegan.metrics.protocol import RealImages, choose
+from vaegan.metrics.protocol import RealImages, choose, choose_rows
 from vaegan.metrics.record import Weights
 from vaegan.run.pictures import sample_grid
 
@@ -27,7 +27,12 @@ def save_contact_sheet(
     latent sizes than the first one's get other noise, and a note on the sheet.
     """
     held_out = images.held_out
-    shown = None if held_out is None else choose(held_out, min(COUNT, len(held_out)), "", "")
+    shown = of_shown = None
+    if held_out is not None:
+        rows = choose_rows(len(held_out), min(COUNT, len(held_out)), "", "")
+        shown = held_out[rows]
+        labels = None if images.labels is None else images.labels.held_out
+        of_shown = None if labels is None else labels[rows]
     real = choose(images.reference, min(COUNT, len(images.reference)), "", "")
     kind = "training" if images.held_out_name == "all" else "held-out"
     latent_sizes = {row.runs[0].subject.config.network.latent_size for row in table}
@@ -44,7 +49,8 @@ def save_contact_sheet(
     for row in table:
         model, rebuilt = row.runs[0].subject.load(weights), None
         if shown is not None and model.encoder is not None:
-            rebuilt = sample_grid(model.reconstruct(to_network_range(shown)), COLUMNS)
+            labels = of_shown if model.is_conditional else None
+            rebuilt = sample_grid(model.reconstruct(to_network_range(shown), labels), COLUMNS)
         name, _, more = row.label.partition(" (")
         lines = more.rstrip(")").split(", ") if more else []
         lines += [f"seed {row.seeds[0]}", f"{row.images_seen:,} images"]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 import vaegan
 from vaegan.config import Config, DataConfig
 from vaegan.errors import UserError
@@ -80,7 +82,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """The record of `evaluate_checkpoint`, from `folder` where it was measured before."""
     if not MODELS[subject.config.model].has_encoder:
-        images = RealImages(images.reference, None, None)
+        images = RealImages(images.reference, None, None, labels=images.labels)
     key = evaluation_key(subject, weights, images, evaluator)
     path = folder / f"{subject.config.model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     record = _read(path, key)
@@ -106,10 +108,16 @@ def evaluation_key(
         "extractor": evaluator.extractor.record(),
         "images_sha256": {
             name: None if values is None else tensor_digest(values)
-            for name, values in vars(images).items()
-            if name != "held_out_name"
+            for name in ("reference", "held_out", "training")
+            for values in [getattr(images, name)]
         },
     }
+    if subject.config.network.conditional and images.labels is not None:
+        content["classes_sha256"] = {
+            name: tensor_digest(values)
+            for name, values in vars(images.labels).items()
+            if isinstance(values, Tensor)
+        }
     return json.dumps(content, sort_keys=True)
 
 

@@ -38,6 +38,13 @@ def describe(config: Config) -> str:
     from vaegan.models import model_networks
     from vaegan.networks import count_parameters
 
+    if config.network.conditional:
+        from vaegan.data import DataSet
+        from vaegan.run.training_data import check_classes
+
+        classes = DataSet(config.data).class_names
+        check_classes(classes, config)
+        config = config.replace(classes=classes)
     with torch.device("meta"):  # shapes only: no memory, no random numbers
         networks = model_networks(config)
     counts = {name: count_parameters(m) for name, m in networks.by_name().items()}

@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         stored = run_folder(_output_dir(asked)).read_config()
         default = stored
     elif asked.get("config") is not None:
-        default = read_config(asked["config"]).replace(output_dir="")
+        default = read_config(asked["config"]).replace(output_dir="", classes=())
     else:
         default = _recipe_default(asked)
     command = read(arguments, _without_replaced(default, asked), quiet=quiet)
@@ -146,6 +146,8 @@ def _as_begun(settings: Config, stored: Config) -> Config:
     asked = settings.training
     if settings.data.validation_images == "auto":
         settings = settings.replace(validation_images=stored.data.validation_images)
+    if not settings.data.classes:
+        settings = settings.replace(classes=stored.data.classes)
     if not settings.optim.lr_decay_steps:
         settings = settings.replace(lr_decay_steps=stored.optim.lr_decay_steps)
     if not asked.global_batch_size and asked.batch_size == stored.training.batch_size:
@@ -174,11 +176,13 @@ def _output_dir(asked: Mapping[str, Any]) -> str:
     if asked.get("output_dir"):
         return str(asked["output_dir"])
     default = _recipe_default(asked)
-    return _default_folder(default.replace(seed=asked.get("seed", default.training.seed)))
+    named = {name: asked[name] for name in ("seed", "conditional") if name in asked}
+    return _default_folder(default.replace(**named))
 
 
 def _default_folder(config: Config) -> str:
     name = f"{config.data.dataset}-{config.data.image_size}px-{config.model}-{config.recipe}"
+    name += "-conditional" if config.network.conditional else ""
     return f"runs/{name}-seed{config.training.seed}"
 
 

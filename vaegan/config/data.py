@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vaegan.config.checks import check_settings
-from vaegan.config.facts import setting, where
+from vaegan.config.checks import check, check_settings
+from vaegan.config.facts import Condition, setting, where
 from vaegan.config.names import DatasetName
 
+MOST_CLASSES = 2**16
+CLASSES = f"at most {MOST_CLASSES:,} names, each once"
 IN_A_FOLDER = where("dataset", "folder", place="on --dataset {dataset}")
 IN_IMAGE_FILES = where("dataset", "folder", "celeba", "lfw", place="on --dataset {dataset}")
 
@@ -59,6 +61,19 @@ class DataConfig:
         unit="images",
         role="setup",
     )
+    classes: tuple[str, ...] = setting(
+        (),
+        "Names of the classes in the order of their labels. Without any, a run takes those of its "
+        "data set; a data set with others is refused.",
+        items=(0, MOST_CLASSES),
+        allowed=CLASSES,
+        needs=Condition(
+            lambda config: bool(config["conditional"]),
+            "on a run without classes",
+            "--conditional",
+        ),
+        alters="nothing",
+    )
     background: str = setting(
         "white",
         "Colour put behind transparent images: a name or #rrggbb.",
@@ -100,3 +115,5 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        names = self.classes
+        check(len(set(names)) == len(names), "classes", " ".join(names), CLASSES)

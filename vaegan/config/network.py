@@ -21,6 +21,12 @@ class NetworkConfig:
         "paper",
         "The kind of the networks: those of Larsen et al. 2016, or residual ones without norms.",
     )
+    conditional: bool = setting(
+        False,
+        "Give the class of each image to encoder, decoder and discriminator, so that samples can "
+        "be asked for by class. Needs a data set with classes.",
+        role="setup",
+    )
     latent_size: int = setting(
         128,
         "Dimensions of the latents z.",

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaegan.config import DataConfig
+from vaegan.config import DataConfig, DatasetName
 from vaegan.data.downloads import PublishedName, download
 from vaegan.data.faces import PUBLISHED, Faces
-from vaegan.data.folder import FolderImages, open_folder
+from vaegan.data.folder import FolderImages, folder_classes, open_folder
 from vaegan.data.formats import CLASSES, read_cifar_batch, read_idx
 from vaegan.data.images import Crop
 from vaegan.data.placement import choose_placement
@@ -55,6 +55,13 @@ CIFAR10_CLASSES = (
     "ship",
     "truck",
 )
+PUBLISHED_CLASSES: dict[DatasetName, tuple[str, ...]] = {
+    "mnist5k": DIGITS,
+    "mnist": DIGITS,
+    "fashion-mnist": GARMENTS,
+    "cifar10": CIFAR10_CLASSES,
+}
+"""Names of the classes, where they are known without the files."""
 
 
 class DataSet:
@@ -95,6 +102,16 @@ class DataSet:
         if self.set_aside:
             return "validation"
         return "train" if self._is_folder else "test"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels; empty where there are none. No image is read for it."""
+        known = PUBLISHED_CLASSES.get(self.data.dataset)
+        if known is not None:
+            return known
+        if self._is_folder:
+            return folder_classes(expanded(Path(self.data.data_dir), "--data-dir"))
+        return self._load("train").class_names
 
     def held_out_in_words(self) -> str:
         """A sentence on how many training images are held out, and on the consequence."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from vaegan.data.attributes import Attributes
 from vaegan.data.decoded import DecodedFile
 from vaegan.data.images import BadImageError, Crop, parse_colour, read_image
-from vaegan.data.listing import FileNames, in_threads
+from vaegan.data.listing import FileNames, in_threads, list_images
 from vaegan.data.scan import WHOLE, Scan, look_through, read_scan, write_scan
 from vaegan.data.sources import Held
 from vaegan.errors import UserError, in_one_line
@@ -241,6 +241,12 @@ def open_folder(
         places=torch.from_numpy(np.searchsorted(headed, usable)) if scan.broken else None,
         progress=progress,
     )
+
+
+def folder_classes(root: Path) -> tuple[str, ...]:
+    """The names of the class folders below `root`, by its files' names alone; empty without any."""
+    files, _ = list_images(root)
+    return _label(files)[1]
 
 
 def _answer_for_bad(root: Path, scan: Scan, refuse: bool) -> None:

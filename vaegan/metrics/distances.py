@@ -1,14 +1,16 @@
 """Numbers of one set of features, or of two; the formulas are torch-fidelity's.
 
-All sums are in float64, on the device that the features are on. The Fréchet distance is in
+All sums are in float64, on the device that the features are on. The Fréchet distance is that of
 `frechet.py`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vaegan.metrics.extraction import Features
+from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.kernel import distances_by_sums, distances_one_by_one, is_cheaper
 
 KERNEL_SUBSETS, KERNEL_SUBSET_SIZE = 100, 1000
@@ -23,6 +25,34 @@ class Spread(NamedTuple):
 
     mean: float
     std: float
+
+
+def set_distances(generated: Tensor, reference: Tensor) -> dict[str, Any]:
+    """Fréchet and kernel distance of features [N,D] and [M,D], on the device that they are on."""
+    kernel = kernel_distance(generated, reference)
+    return {
+        "frechet_distance": frechet_distance(
+            Gaussian.of_features(generated), Gaussian.of_features(reference)
+        ),
+        "kernel_distance": kernel.mean,
+        "kernel_distance_std": kernel.std,
+        "kernel_subsets": KERNEL_SUBSETS,
+        "kernel_subset_size": kernel_subset_size(len(generated), len(reference)),
+    }
+
+
+def qualities(generated: Features, reference: Tensor) -> dict[str, Any]:
+    """Inception Score, precision and recall of the samples, on their device."""
+    score = inception_score(generated.logits)
+    precision, recall = precision_and_recall(generated.features, reference)
+    return {
+        "inception_score": score.mean,
+        "inception_score_std": score.std,
+        "inception_score_splits": min(SCORE_SPLITS, len(generated.logits)),
+        "precision": precision,
+        "recall": recall,
+        "neighbours": NEIGHBOURS,
+    }
 
 
 def kernel_subset_size(first: int, second: int) -> int:

@@ -16,9 +16,10 @@ from torch import Tensor
 from vaegan.data.images import to_network_range, to_uint8
 from vaegan.devices import all_cores
 from vaegan.errors import UserError
-from vaegan.latents import COMPONENTS, draw_from, fit_mixture
+from vaegan.latents import COMPONENTS, choose_images, draw_from, fit_classes, fit_mixture
 from vaegan.metrics import distances
 from vaegan.metrics.algebra import algebra_device
+from vaegan.metrics.by_class import distances_by_class
 from vaegan.metrics.cache import real_features, tensor_digest
 from vaegan.metrics.extraction import (
     Features,
@@ -30,10 +31,10 @@ from vaegan.metrics.extraction import (
 from vaegan.metrics.extractors import Extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
-from vaegan.metrics.protocol import Protocol, RealImages
+from vaegan.metrics.protocol import Protocol, RealImages, check_classes_fit
 from vaegan.model import VAEGAN
 from vaegan.networks import Posterior
-from vaegan.randomness import Purpose, generator, prior_sample
+from vaegan.randomness import prior_sample
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,14 @@ class Evaluator:
         *,
         progress: bool = True,
         distances_alone: bool = False,
+        by_class: bool = False,
     ) -> None:
-        """With `distances_alone`, only Fréchet and kernel distance of the samples are computed."""
+        """With `distances_alone`, only Fréchet and kernel distance of the samples are computed.
+
+        With `by_class`, a conditional model's Fréchet distance is computed for each class too.
+        """
         self.extractor, self.protocol = extractor, protocol
-        self.distances_alone = distances_alone
+        self.distances_alone, self.by_class = distances_alone, by_class
         self.accelerator, self.progress = accelerator, progress
         self.known: dict[str, Tensor] = {}  # features of real images, by the images' digest
 
@@ -63,19 +68,25 @@ class Evaluator:
         """Every number of `model`, which does not change.
 
         All processes call it and share the passes over the sets. The main process returns the
-        numbers; the others return an empty dictionary.
+        numbers; the others return an empty dictionary. Samples of a conditional model have classes
+        as frequent as the reference's. Raises `UserError` where its classes are not the images'.
         """
+        check_classes_fit(model.config, images.labels.class_names if images.labels else ())
         model = _in_float64(model, self.accelerator.device)
-        z, sampler = self._latents(model, images)
+        real = images.labels if model.is_conditional else None
+        classes = None if real is None else real.for_samples(self.protocol.num_samples)
+        z, sampler = self._latents(model, images, classes)
         generated = extract(
-            lambda rows: _uint8(model.decode(z[rows].double())),
+            lambda rows: _uint8(model.decode(z[rows].double(), of_rows(classes, rows))),
             len(z),
             self.extractor,
             title="generated images",
             **self._shared(),
         )
         reference = self.reference_features(images)
-        reconstructed = self._reconstruct(model, images.held_out)
+        reconstructed = self._reconstruct(
+            model, images.held_out, None if real is None else real.held_out
+        )
         if not self.accelerator.is_main_process:
             return {}
         result: dict[str, Any] = {
@@ -90,6 +101,11 @@ class Evaluator:
             },
             "reconstruction": None,
         }
+        if self.by_class and real is not None and classes is not None:
+            with all_cores():
+                result["generation"]["by_class"] = distances_by_class(
+                    generated.features, classes, reference, real.reference, real.class_names
+                )
         if reconstructed is not None and images.held_out is not None:
             result["reconstruction"] = {
                 "split": images.held_out_name,
@@ -104,29 +120,35 @@ class Evaluator:
         with all_cores():
             generated = Features(*(values.to(device) for values in generated))
             reference = reference.to(device)
-            found = set_distances(generated.features, reference)
-            return found if self.distances_alone else {**found, **qualities(generated, reference)}
+            found = distances.set_distances(generated.features, reference)
+            if self.distances_alone:
+                return found
+            return {**found, **distances.qualities(generated, reference)}
 
     def reference_features(self, images: RealImages) -> Tensor:
         """Features [M,D] of the images that samples are compared with; all processes call it."""
         return self._real(images.reference, f"{self.protocol.reference} images")
 
-    def _latents(self, model: VAEGAN, images: RealImages) -> tuple[Tensor, dict[str, Any]]:
-        """z [N,Z] of all samples, and how they were drawn."""
+    def _latents(
+        self, model: VAEGAN, images: RealImages, classes: Tensor | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """z [N,Z] of all samples, which have these `classes`, and how they were drawn."""
         count, seed = self.protocol.num_samples, self.protocol.seed
         size = model.config.network.latent_size
         if self.protocol.sampler == "prior":
             return prior_sample(count, size, seed), {"sampler": "prior"}
-        training = images.training
+        training, labels = images.training, None
         assert training is not None
+        if classes is not None and images.labels is not None:
+            labels = images.labels.training
         if self.protocol.sampler == "posterior":  # each image as often as any other
-            source = generator(seed, Purpose.SAMPLES, index=3)
-            rounds = -(-count // len(training))
-            order = [torch.randperm(len(training), generator=source) for _ in range(rounds)]
-            training = training[torch.cat(order)[:count]]
+            of_classes = None if classes is None or labels is None else (classes, labels)
+            chosen = choose_images(count, len(training), seed, of_classes)
+            training, labels = training[chosen], None if labels is None else labels[chosen]
 
         def encode(rows: slice) -> tuple[Tensor, Tensor]:
-            posterior = model.encode(to_network_range(training[rows]).double())
+            x = to_network_range(training[rows]).double()
+            posterior = model.encode(x, of_rows(labels, rows))
             return posterior.mu, posterior.logvar
 
         mu, logvar = map_rows(
@@ -140,7 +162,11 @@ class Evaluator:
         if self.protocol.sampler == "posterior":
             return latents, {"sampler": "posterior"}
         z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and labels is not None:
+            mixture = fit_classes(latents, labels, len(model.classes))
+            z = mixture.sample(count, seed, classes)
+            how |= {"components": len(model.classes), "component_of": "class"}
+        elif self.accelerator.is_main_process:
             logger.info(f"Fitting {COMPONENTS} components to {len(latents):,} latents.")
             mixture = fit_mixture(latents)
             z = mixture.sample(count, seed)
@@ -148,14 +174,16 @@ class Evaluator:
         sum_over_processes(z, self.accelerator)  # the others' are zero
         return z, how
 
-    def _reconstruct(self, model: VAEGAN, held_out: Tensor | None) -> dict[str, float] | None:
+    def _reconstruct(
+        self, model: VAEGAN, held_out: Tensor | None, labels: Tensor | None
+    ) -> dict[str, float] | None:
         """Numbers of the reconstructions of `held_out`, from the posterior's mean."""
         if held_out is None:
             return None
 
         def compute(rows: slice) -> tuple[Tensor, ...]:
             x = held_out[rows].to(model.device)
-            x_rec = _uint8(model.reconstruct(to_network_range(x).double()))
+            x_rec = _uint8(model.reconstruct(to_network_range(x).double(), of_rows(labels, rows)))
             features = apply_extractor(self.extractor, x_rec, self.protocol.batch_size).features
             return features, peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
 
@@ -203,32 +231,9 @@ class Evaluator:
         }
 
 
-def set_distances(generated: Tensor, reference: Tensor) -> dict[str, Any]:
-    """Fréchet and kernel distance of features [N,D] and [M,D], on the device that they are on."""
-    kernel = distances.kernel_distance(generated, reference)
-    return {
-        "frechet_distance": frechet_distance(
-            Gaussian.of_features(generated), Gaussian.of_features(reference)
-        ),
-        "kernel_distance": kernel.mean,
-        "kernel_distance_std": kernel.std,
-        "kernel_subsets": distances.KERNEL_SUBSETS,
-        "kernel_subset_size": distances.kernel_subset_size(len(generated), len(reference)),
-    }
-
-
-def qualities(generated: Features, reference: Tensor) -> dict[str, Any]:
-    """Inception Score, precision and recall of the samples, on their device."""
-    score = distances.inception_score(generated.logits)
-    precision, recall = distances.precision_and_recall(generated.features, reference)
-    return {
-        "inception_score": score.mean,
-        "inception_score_std": score.std,
-        "inception_score_splits": min(distances.SCORE_SPLITS, len(generated.logits)),
-        "precision": precision,
-        "recall": recall,
-        "neighbours": distances.NEIGHBOURS,
-    }
+def of_rows(labels: Tensor | None, rows: slice) -> Tensor | None:
+    """The labels of some images, where there are any."""
+    return None if labels is None else labels[rows]
 
 
 def _in_float64(model: VAEGAN, device: torch.device) -> VAEGAN:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vaegan.config import MOST_IMAGES, DataConfig
+from vaegan.classes import listed
+from vaegan.config import MOST_IMAGES, Config, DataConfig
 from vaegan.data import DataSet
 from vaegan.data.datasets import Split
 from vaegan.errors import UserError
@@ -63,6 +64,24 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class RealLabels:
+    """The classes of `RealImages`, each int64 [N], and their names in the order of the labels."""
+
+    class_names: tuple[str, ...]
+    reference: Tensor
+    held_out: Tensor | None = None
+    training: Tensor | None = None
+
+    def for_samples(self, count: int) -> Tensor:
+        """Classes of `count` samples, as frequent as in the reference to rounding: int64 [count].
+
+        Ascending. Samples are drawn independently, and no number depends on their order.
+        """
+        places = torch.arange(count) * len(self.reference) // count
+        return self.reference.sort().values[places]
+
+
+@dataclass(frozen=True)
 class RealImages:
     """The real images of an evaluation, each uint8 [N,C,S,S] on the CPU."""
 
@@ -73,6 +92,8 @@ class RealImages:
     """The images whose latents samples are drawn by; None for samples of the prior."""
     held_out_name: Literal["all", "validation", "test"] = "test"
     """The split of `held_out`; "all" where none were held out and it has training images."""
+    labels: RealLabels | None = None
+    """None where the data set has no classes."""
 
 
 def load_images(
@@ -99,15 +120,20 @@ def load_images(
             f"--reference test is asked for, and of {data.data_dir} no images were held out: use "
             "--reference train."
         )
-    loaded: dict[Split, Tensor] = {}
+    loaded: dict[Split, _Labelled] = {}
 
-    def split(name: Split) -> Tensor:
+    def split(name: Split) -> _Labelled:
         if name not in loaded:
-            loaded[name] = images.split(name).load_all()
+            source = images.split(name)
+            content = source.load_all()  # before the labels: a replaced image has another's
+            loaded[name] = _Labelled(content, source.labels)
         return loaded[name]
 
-    def some(name: Split, count: int | None, option: str) -> Tensor:
-        return choose(split(name), count, option, f"the {name} split of {data.dataset}")
+    def some(name: Split, count: int | None, option: str) -> _Labelled:
+        whole = split(name)
+        total = len(whole.images)
+        rows = choose_rows(total, count, option, f"the {name} split of {data.dataset}")
+        return whole if len(rows) == total else whole.select(rows)
 
     reference = some(protocol.reference, protocol.num_reference, "--num-reference")
     held_out = training = None
@@ -123,12 +149,45 @@ def load_images(
                 "has none: use --sampler prior."
             )
         training = split("train")
-        if protocol.sampler == "gmm" and len(training) < 2 * COMPONENTS:
+        if protocol.sampler == "gmm" and len(training.images) < 2 * COMPONENTS:
             raise UserError(
                 f"--sampler gmm fits {COMPONENTS} components and needs {2 * COMPONENTS} training "
-                f"images or more, and there are {len(training)}: use --sampler prior."
+                f"images or more, and there are {len(training.images)}: use --sampler prior."
             )
-    return RealImages(reference, held_out, training, "all" if unseen == "train" else unseen)
+    labels = None
+    if reference.labels is not None:
+        labels = RealLabels(
+            images.split(protocol.reference).class_names,
+            reference.labels,
+            None if held_out is None else held_out.labels,
+            None if training is None else training.labels,
+        )
+    return RealImages(
+        reference.images,
+        None if held_out is None else held_out.images,
+        None if training is None else training.images,
+        "all" if unseen == "train" else unseen,
+        labels,
+    )
+
+
+class _Labelled(NamedTuple):
+    """Images uint8 [N,C,S,S] and their classes, int64 [N]."""
+
+    images: Tensor
+    labels: Tensor | None
+
+    def select(self, rows: Tensor) -> "_Labelled":
+        return _Labelled(self.images[rows], None if self.labels is None else self.labels[rows])
+
+
+def check_classes_fit(config: Config, found: tuple[str, ...]) -> None:
+    """`UserError` where a conditional model's classes are not `found`, those of the images."""
+    if config.network.conditional and found != config.data.classes:
+        raise UserError(
+            f"The model is of the classes {listed(config.data.classes)}, and the images have "
+            f"{listed(found) or 'none'}: give --data-dir the data set that it was trained on."
+        )
 
 
 def choose(images: Tensor, count: int | None, option: str, what: str) -> Tensor:

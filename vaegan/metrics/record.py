@@ -51,6 +51,7 @@ def evaluate_checkpoint(
             "step": origin.step,
             "images_seen": origin.images_seen,
             "model": config.model,
+            "conditional": config.network.conditional,
             "recipe": config.recipe,
             "training_seed": config.training.seed,
         },

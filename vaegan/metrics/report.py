@@ -30,9 +30,14 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     checkpoint, data, extractor = record["checkpoint"], record["data"], record["extractor"]
     names, made, rec = record["names"], record["generation"], record["reconstruction"]
     weights = {"ema": "averaged weights", "raw": "weights of the last step"}[checkpoint["weights"]]
+    mixture = (
+        "from a Gaussian of the latents for each class"
+        if "component_of" in made
+        else "from a 10-component mixture of the latents"
+    )
     sampler = {
         "prior": "from N(0, I)",
-        "gmm": "from a 10-component mixture of the latents",
+        "gmm": mixture,
         "posterior": "from the posterior of training images",
     }
     pixels = f"{data['image_size']}x{data['image_size']}x{data['channels']}"
@@ -52,6 +57,7 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     yield _row(names["inception_score"], made["inception_score"], made["inception_score_std"])
     yield _row("precision", made["precision"])
     yield _row("recall", made["recall"])
+    yield from _of_classes(names["frechet_distance"], made.get("by_class", []))
     if rec is None:
         yield "reconstructed: nothing"
         return
@@ -62,6 +68,16 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     yield _row("SSIM", rec["ssim"])
     yield _row("features' mean squared distance", rec["feature_mse"])
     yield _row("features' cosine similarity", rec["feature_cosine"])
+
+
+def _of_classes(distance: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each class. Distances of few images are large, so the numbers come with them."""
+    if rows:
+        yield f"{distance} of each class, samples against reference images (few: compare equal n)"
+    for row in rows:
+        name = f"{row['class']}, {row['num_samples']:,} against {row['num_reference']:,}"
+        value = row["frechet_distance"]
+        yield _row(name, value) if value is not None else f"  {name:<{WIDTH}}{'-':>12}"
 
 
 def _row(name: str, value: float, spread: float | None = None) -> str:

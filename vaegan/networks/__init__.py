@@ -1,11 +1,13 @@
 """The networks: tensors in, tensors out.
 
 `base.py` is what all families share, `paper.py` the family of Larsen et al. 2016, `residual.py` the
-residual one without norms; `build.py` makes the networks of a model from its config.
+residual one without norms; `classes.py` gives classes to both. `build.py` makes the networks of a
+model from its config.
 """
 
 from vaegan.networks.base import Absent, Judgement, Networks, Posterior, count_parameters
 from vaegan.networks.build import build_networks, check_memory
+from vaegan.networks.classes import without_projection
 from vaegan.networks.paper import Decoder, Discriminator, Encoder
 
 __all__ = [
@@ -19,4 +21,5 @@ __all__ = [
     "build_networks",
     "check_memory",
     "count_parameters",
+    "without_projection",
 ]

@@ -43,7 +43,8 @@ class Networks:
     """The networks of a model, bare or wrapped for distributed training.
 
     `frozen` has networks by name that are run but not trained. `similarity_layers` are the layers
-    l of the discriminator whose features a `Judgement` has, in that order, counted from 0.
+    l of the discriminator whose features a `Judgement` has, in that order, counted from 0. Where
+    they are `conditional`, each trained network takes the images' classes as `labels`, int64 [B].
     """
 
     encoder: nn.Module
@@ -51,6 +52,7 @@ class Networks:
     discriminator: nn.Module
     frozen: Mapping[str, nn.Module] = field(default_factory=dict)
     similarity_layers: tuple[int, ...] = ()
+    conditional: bool = False
 
     def trained(self) -> dict[str, nn.Module]:
         """Those that are trained, by name, in the order in which a batch meets them."""

@@ -11,7 +11,7 @@ from vaegan.errors import UserError
 from vaegan.networks import paper, residual
 from vaegan.networks.base import Absent, Networks
 
-FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig], nn.Module]]] = {
+FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig, int], nn.Module]]] = {
     "paper": {
         "encoder": paper.Encoder,
         "decoder": paper.Decoder,
@@ -35,10 +35,15 @@ def build_networks(
 ) -> Networks:
     """Networks with fresh weights, drawn from torch's global generator.
 
-    `trained` and `frozen` are those of a model, by name. Frozen ones are in evaluation mode.
+    `trained` and `frozen` are those of a model, by name. Frozen ones are in evaluation mode, and
+    without classes: of a frozen discriminator only the features at the layers l are used, which do
+    not depend on them. Raises `UserError` for a conditional model without names of classes.
     """
+    classes = number_of_classes(data, network)
     built = {
-        name: kind(data, network) if name in (*trained, *frozen) else Absent()
+        name: kind(data, network, 0 if name in frozen else classes)
+        if name in (*trained, *frozen)
+        else Absent()
         for name, kind in FAMILIES[network.family].items()
     }
     still: dict[str, nn.Module] = {}
@@ -46,7 +51,24 @@ def build_networks(
         still[name] = built[name].eval().requires_grad_(False)
         built[name] = Absent()
     layers = network.similarity_layers
-    return Networks(built["encoder"], built["decoder"], built["discriminator"], still, layers)
+    return Networks(
+        built["encoder"],
+        built["decoder"],
+        built["discriminator"],
+        still,
+        layers,
+        network.conditional,
+    )
+
+
+def number_of_classes(data: DataConfig, network: NetworkConfig) -> int:
+    """How many classes the networks are given; 0 for a model without."""
+    if network.conditional and not data.classes:
+        raise UserError(
+            "The config is of a conditional model and names no classes: give the names as "
+            "data.classes, in the order of the labels."
+        )
+    return len(data.classes) if network.conditional else 0
 
 
 def check_memory(data: DataConfig, network: NetworkConfig, names: tuple[str, ...]) -> None:

@@ -6,6 +6,8 @@ Letters: B batch, C image channels, S image size in pixels, Z latent size, F fea
     Decoder        z [B,Z]                 ->  x          [B,C,S,S] in [-1, 1]
     Discriminator  x [B,C,S,S] in [-1, 1]  ->  features [B,F], logit [B]
 
+With `classes`, each takes `labels` too, int64 [B] (classes.py).
+
 The shape is that of Larsen et al. 2016 (arXiv 1512.09300, table 1): stride-2 convolutions, one
 hidden linear layer, and the mirror image of it in the decoder. Sizes, widths and norms are
 arguments; with those of the recipe `seed` at 64x64x1 the parameter counts are 35,112,064,
@@ -30,6 +32,7 @@ from vaegan.networks.base import (
     initialise,
     scale_weights,
 )
+from vaegan.networks.classes import class_vectors
 
 
 class StageOutput(NamedTuple):
@@ -54,7 +57,7 @@ class Stage(nn.Sequential):
 class Encoder(nn.Module):
     """x [B,C,S,S] -> Posterior(mu, logvar), each [B,Z]."""
 
-    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+    def __init__(self, data: DataConfig, network: NetworkConfig, classes: int = 0) -> None:
         super().__init__()
         widths = (data.channels, *network.encoder_widths)
         base = data.image_size // 2 ** len(network.encoder_widths)
@@ -67,27 +70,39 @@ class Encoder(nn.Module):
         initialise(self, heads=("mu", "logvar"))
         # q(z|x) begins near N(0, I): a posterior far from the prior makes exp(logvar) explode.
         scale_weights(self.logvar, 0.1)
+        self.shift = class_vectors(classes, widths[1])
 
-    def forward(self, x: Tensor) -> Posterior:
-        h = self.hidden(self.stages(x).flatten(1))
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Posterior:
+        if self.shift is None:
+            h = self.stages(x)
+        else:
+            first, *others = self.stages
+            h = first(x) + self.shift(labels)[:, :, None, None]
+            for stage in others:
+                h = stage(h)
+        h = self.hidden(h.flatten(1))
         return Posterior(self.mu(h), self.logvar(h).clamp(*LOGVAR_RANGE))
 
 
 class Decoder(nn.Module):
     """z [B,Z] -> x [B,C,S,S] in [-1, 1]; also the generator."""
 
-    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+    def __init__(self, data: DataConfig, network: NetworkConfig, classes: int = 0) -> None:
         super().__init__()
         widths = network.decoder_widths
         base = data.image_size // 2 ** (len(widths) - 1)
-        self.hidden = _hidden(network.latent_size, widths[0] * base**2, network, network.norm)
+        self.joined = class_vectors(classes, network.latent_size)
+        inputs = network.latent_size * (1 if self.joined is None else 2)
+        self.hidden = _hidden(inputs, widths[0] * base**2, network, network.norm)
         self.to_map = nn.Unflatten(1, (widths[0], base, base))
         self.stages = nn.Sequential(*(_up(a, b, network) for a, b in pairwise(widths)))
         kernel = _odd(network.kernel)
         self.to_image = nn.ConvTranspose2d(widths[-1], data.channels, kernel, padding=kernel // 2)
         initialise(self, heads=("to_image",))
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.joined is not None:
+            z = torch.cat([z, self.joined(labels)], 1)
         return torch.tanh(self.to_image(self.stages(self.to_map(self.hidden(z)))))
 
 
@@ -100,7 +115,7 @@ class Discriminator(nn.Module):
     l is computed, and the logits are 0.
     """
 
-    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+    def __init__(self, data: DataConfig, network: NetworkConfig, classes: int = 0) -> None:
         super().__init__()
         stem, widths = network.discriminator_stem, network.discriminator_widths
         norm, kernel = network.discriminator_norm, _odd(network.kernel)
@@ -117,8 +132,17 @@ class Discriminator(nn.Module):
         self.similarity_layers = network.similarity_layers
         self.at_convolution = network.similarity_point == "convolution"
         initialise(self, heads=("logit",))
+        units = network.discriminator_hidden
+        self.projection = class_vectors(classes, units, std=units**-0.5)
 
-    def forward(self, x: Tensor, parts: int = 1, *, only_features: bool = False) -> Judgement:
+    def forward(
+        self,
+        x: Tensor,
+        labels: Tensor | None = None,
+        *,
+        parts: int = 1,
+        only_features: bool = False,
+    ) -> Judgement:
         h, found = x, dict[int, Tensor]()
         for index, stage in enumerate((self.stem, *self.stages)):
             output = stage.outputs(h, parts)
@@ -131,7 +155,10 @@ class Discriminator(nn.Module):
         if only_features:
             return Judgement(features, x.new_zeros(len(x)))
         h = self.hidden.outputs(h.flatten(1), parts).activated
-        return Judgement(features, self.logit(h).squeeze(1))
+        logit = self.logit(h).squeeze(1)
+        if self.projection is not None:
+            logit = logit + (self.projection(labels) * h).sum(1)
+        return Judgement(features, logit)
 
 
 def _down(channels: int, width: int, network: NetworkConfig, norm: Norm) -> Stage:

@@ -6,6 +6,8 @@ Letters: B batch, C image channels, S image size in pixels, Z latent size, F fea
     Decoder        z [B,Z]                 ->  x          [B,C,S,S] in [-1, 1]
     Discriminator  x [B,C,S,S] in [-1, 1]  ->  features [B,F], logit [B]
 
+With `classes`, each takes `labels` too, int64 [B] (classes.py).
+
 The blocks are those of R3GAN (Huang et al. 2024, arXiv 2501.05441): convolutions of 1x1, grouped
 3x3 and 1x1 pixels, twice as wide inside, between maps that are halved and doubled with the filter
 [1, 2, 1]. In the place of norms is the initialisation of Fixup (Zhang et al. 2019, arXiv
@@ -29,6 +31,7 @@ from vaegan.networks.base import (
     initialise,
     scale_weights,
 )
+from vaegan.networks.classes import class_vectors
 
 EXPANSION = 2  # of a block's inner layers
 
@@ -55,7 +58,7 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """x [B,C,S,S] -> Posterior(mu, logvar), each [B,Z]."""
 
-    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+    def __init__(self, data: DataConfig, network: NetworkConfig, classes: int = 0) -> None:
         super().__init__()
         widths = network.encoder_widths
         base = data.image_size // 2 ** len(widths)
@@ -69,22 +72,28 @@ class Encoder(nn.Module):
         _initialise(self)
         # As in the paper's family, q(z|x) begins near N(0, I).
         scale_weights(self.logvar, 0.1)
+        self.shift = class_vectors(classes, widths[0])
 
-    def forward(self, x: Tensor) -> Posterior:
-        h = self.stages(self.stem(x)).flatten(1)
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Posterior:
+        h = self.stem(x)
+        if self.shift is not None:
+            h = h + self.shift(labels)[:, :, None, None]
+        h = self.stages(h).flatten(1)
         return Posterior(self.mu(h), self.logvar(h).clamp(*LOGVAR_RANGE))
 
 
 class Decoder(nn.Module):
     """z [B,Z] -> x [B,C,S,S] in [-1, 1]; also the generator."""
 
-    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+    def __init__(self, data: DataConfig, network: NetworkConfig, classes: int = 0) -> None:
         super().__init__()
         widths = network.decoder_widths
         base = data.image_size // 2 ** (len(widths) - 1)
         # The learned base map is the bias. R3GAN multiplies one by a number a channel; here the
         # latents are added pixel by pixel, since a reconstruction depends on where things are.
-        self.base = nn.Linear(network.latent_size, widths[0] * base**2)
+        self.joined = class_vectors(classes, network.latent_size)
+        inputs = network.latent_size * (1 if self.joined is None else 2)
+        self.base = nn.Linear(inputs, widths[0] * base**2)
         self.to_map = nn.Unflatten(1, (widths[0], base, base))
         self.stages = nn.Sequential(
             _blocks(widths[0], network), *(_up(a, b, network) for a, b in pairwise(widths))
@@ -92,7 +101,9 @@ class Decoder(nn.Module):
         self.to_image = nn.Conv2d(widths[-1], data.channels, 3, padding=1)
         _initialise(self)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.joined is not None:
+            z = torch.cat([z, self.joined(labels)], 1)
         return torch.tanh(self.to_image(self.stages(self.to_map(self.base(z)))))
 
 
@@ -104,7 +115,7 @@ class Discriminator(nn.Module):
     the last layer l is computed, and the logits are 0.
     """
 
-    def __init__(self, data: DataConfig, network: NetworkConfig) -> None:
+    def __init__(self, data: DataConfig, network: NetworkConfig, classes: int = 0) -> None:
         super().__init__()
         stem, widths = network.discriminator_stem, network.discriminator_widths
         base = data.image_size // 2 ** len(widths)
@@ -117,8 +128,18 @@ class Discriminator(nn.Module):
         self.logit = nn.Linear(widths[-1] * base**2, 1)
         self.similarity_layers = network.similarity_layers
         _initialise(self, activated=("stem.0",))
+        self.projection = class_vectors(
+            classes, self.logit.in_features, std=self.logit.in_features**-0.5
+        )
 
-    def forward(self, x: Tensor, parts: int = 1, *, only_features: bool = False) -> Judgement:
+    def forward(
+        self,
+        x: Tensor,
+        labels: Tensor | None = None,
+        *,
+        parts: int = 1,
+        only_features: bool = False,
+    ) -> Judgement:
         h, found = x, {}
         for index, stage in enumerate((self.stem, *self.stages)):
             h = stage(h)
@@ -129,7 +150,11 @@ class Discriminator(nn.Module):
         features = tuple(found[layer] for layer in self.similarity_layers)
         if only_features:
             return Judgement(features, x.new_zeros(len(x)))
-        return Judgement(features, self.logit(h.flatten(1)).squeeze(1))
+        h = h.flatten(1)
+        logit = self.logit(h).squeeze(1)
+        if self.projection is not None:
+            logit = logit + (self.projection(labels) * h).sum(1)
+        return Judgement(features, logit)
 
 
 class Halve(nn.Module):

@@ -24,7 +24,7 @@ from vaegan.metrics.cache import tensor_digest
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extraction import sum_over_processes
 from vaegan.metrics.extractors import load_extractor
-from vaegan.metrics.protocol import Protocol, RealImages, choose_rows
+from vaegan.metrics.protocol import Protocol, RealImages, RealLabels, choose_rows
 from vaegan.model import VAEGAN
 from vaegan.networks import Absent, Networks
 from vaegan.processes import local_main_first, main_decides
@@ -52,11 +52,13 @@ class PeriodicEvaluation:
             str, Any
         ] = {}  # of the last evaluation, with everything that it depends on
 
-    def choose_images(self, data: DataSet) -> None:
+    def choose_images(self, data: DataSet, classes: tuple[str, ...] = ()) -> None:
         """Load the reference: held-out images, or training images of a folder without any.
 
-        Raises `UserError` where there are too few images.
+        `classes` are the names of a conditional run's, whose samples are of classes as frequent as
+        the reference's. Raises `UserError` where there are too few images.
         """
+        self.config = self.config.replace(classes=classes)
         split = data.held_out_split
         held_out = data.split(split)
         self.protocol = Protocol(
@@ -81,8 +83,13 @@ class PeriodicEvaluation:
             f"the {split} split of {self.config.data.dataset}",
         )
         # One by one: of a large folder only those that are needed are read.
-        reference = torch.stack([held_out[row] for row in rows.tolist()])
-        self.images = RealImages(reference, held_out=None, training=None)
+        taken, reference = zip(*map(held_out.read, rows.tolist()), strict=True)
+        labels = None
+        if classes and held_out.labels is not None:
+            labels = RealLabels(held_out.class_names, held_out.labels[torch.tensor(taken)])
+        self.images = RealImages(
+            torch.stack(reference), held_out=None, training=None, labels=labels
+        )
 
     def start(self, decoder: nn.Module, best_file: Path, step: int) -> None:
         """Compute what all evaluations share, and read the distance of `best_file`.

@@ -1,39 +1,56 @@
 """Pictures over time: the same noise and the same images, through the averaged weights."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from vaegan.data import DataSet
 from vaegan.data.images import to_network_range
 from vaegan.randomness import Purpose, generator, prior_sample
-from vaegan.run.pictures import reconstruction_grid, sample_grid, save_png
+from vaegan.run.pictures import GRID_COLUMNS, reconstruction_grid, sample_grid, save_png
 from vaegan.run.recording import Recorder
 from vaegan.run.run_folder import RunFolder
 from vaegan.run.saving import BackgroundWriter
 from vaegan.step.learner import Learner
 
 SAMPLES, RECONSTRUCTIONS = 64, 32
+MOST_CLASSES = 32  # rows of a conditional model's samples
 
 
-def choose_preview(data: DataSet, seed: int) -> Tensor:
-    """The originals of a run's reconstructions, uint8 [32,C,S,S]: held out where possible."""
+class Originals(NamedTuple):
+    """What is reconstructed: images uint8 [N,C,S,S], and labels int64 [N], None without any."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+def choose_preview(data: DataSet, seed: int) -> Originals:
+    """The originals of a run's reconstructions, 32 images: held out where possible."""
     held_out = data.split(data.held_out_split)
     order = torch.randperm(len(held_out), generator=generator(seed, Purpose.PREVIEW))
-    return torch.stack([held_out[int(i)] for i in order[:RECONSTRUCTIONS]])
+    # A file that broke since the start is replaced by another, with that one's label.
+    taken, images = zip(*(held_out.read(int(i)) for i in order[:RECONSTRUCTIONS]), strict=True)
+    labels = None if held_out.labels is None else held_out.labels[torch.tensor(taken)]
+    return Originals(torch.stack(images), labels)
 
 
 class Previews:
-    """Grids of samples and reconstructions, for the run folder and the tracker."""
+    """Grids of samples and reconstructions, for the run folder and the tracker.
+
+    The samples of a conditional model have a row for each of its first 32 classes, and one z for
+    each column.
+    """
 
     def __init__(
         self,
-        originals: Tensor,
+        originals: Originals,
         learner: Learner,
         folder: RunFolder,
         recorder: Recorder,
         writer: BackgroundWriter,
     ) -> None:
-        """`originals` are what is reconstructed, uint8 [N,C,S,S]."""
+        """`originals` are what is reconstructed; of a conditional run, with labels."""
         self.originals, self.learner = originals, learner
         self.folder, self.recorder, self.writer = folder, recorder, writer
 
@@ -42,12 +59,21 @@ class Previews:
         learner, config = self.learner, self.learner.config
         averages = {name: average.module for name, average in learner.ema.items()}
         encoder, decoder = averages.get("encoder"), averages["decoder"]
-        z = prior_sample(SAMPLES, config.network.latent_size, config.training.seed)
-        x = to_network_range(self.originals.to(learner.device))
+        latent_size, seed = config.network.latent_size, config.training.seed
+        x = to_network_range(self.originals.images.to(learner.device))
+        z, of_samples, of_originals = prior_sample(SAMPLES, latent_size, seed), {}, {}
+        if config.network.conditional:
+            rows = min(len(config.data.classes), MOST_CLASSES)
+            z = z[:GRID_COLUMNS].repeat(rows, 1)
+            labels = torch.arange(rows).repeat_interleave(GRID_COLUMNS)
+            of_samples["labels"] = labels.to(learner.device)
+            assert self.originals.labels is not None
+            of_originals["labels"] = self.originals.labels.to(learner.device)
         with torch.no_grad():
-            grids = {"samples": sample_grid(decoder(z.to(learner.device)))}
+            grids = {"samples": sample_grid(decoder(z.to(learner.device), **of_samples))}
             if encoder is not None:
-                grids["reconstructions"] = reconstruction_grid(x, decoder(encoder(x).mu))
+                x_rec = decoder(encoder(x, **of_originals).mu, **of_originals)
+                grids["reconstructions"] = reconstruction_grid(x, x_rec)
         self.recorder.record_images(grids, step)
         for name, grid in grids.items():
             path = self.folder.root / name / f"step-{step:08d}.png"

@@ -10,6 +10,7 @@ from vaegan.config import Config
 from vaegan.data import BatchOrder, Loader
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights, read_inference_file
+from vaegan.networks import without_projection
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.run.collapse import CollapseWatch
@@ -56,7 +57,7 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     try:
         with failures_explained(accelerator):
             data = load_training_data(config, accelerator, evaluation)
-            config = config.replace(validation_images=data.held_out)
+            config = config.replace(validation_images=data.held_out, classes=data.classes)
             build_trainer(config, folder, accelerator, data, evaluation, resume=resume).fit()
     finally:
         accelerator.end_training()
@@ -147,11 +148,11 @@ def load_weights_of(
 
 
 def load_similarity(learner: Learner, path: Path) -> None:
-    """Load the frozen discriminator's weights from the run of another model."""
+    """Load the frozen discriminator's weights from the run of another model, conditional or not."""
     weights = read_inference_file(path)["weights"].get("discriminator")
     if weights is None:
         raise UserError(
             f"--similarity-from {path} holds no discriminator: give the ckpt.pt of a gan or a "
             "vaegan."
         )
-    load_weights(learner.bare.frozen["discriminator"], weights, path)
+    load_weights(learner.bare.frozen["discriminator"], without_projection(weights), path)

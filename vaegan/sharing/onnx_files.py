@@ -66,8 +66,8 @@ class _Pair(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        mu, logvar = self.module(x)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        mu, logvar = self.module(*inputs)
         return mu, logvar
 
 

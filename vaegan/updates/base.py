@@ -136,13 +136,26 @@ class Update(ABC, Generic[Forward, Known]):
     def backward(self, batch: Batch, passed: Forward, shared: Known) -> Metrics:
         """Train the other networks; return what these images add to each metric's mean."""
 
-    def judge(self, images: list[Tensor]) -> list[Judgement]:
-        """The discriminator's features and logits of each kind of images."""
-        discriminator = self.networks.discriminator
+    def condition(self, batch: Batch) -> dict[str, Tensor]:
+        """What the networks take beside images or latents: the classes of a conditional model.
+
+        A sample has the class of the real image at its place in the batch, and so the classes of
+        samples are as frequent as those of the images.
+        """
+        if not self.networks.conditional:
+            return {}
+        if batch.labels is None:
+            raise ValueError("the networks are conditional, and the batch has no labels")
+        return {"labels": batch.labels}
+
+    def judge(self, images: list[Tensor], batch: Batch) -> list[Judgement]:
+        """The discriminator's features and logits of each kind of images of a batch."""
+        discriminator, condition = self.networks.discriminator, self.condition(batch)
         if not self.joint:
-            return [discriminator(kind) for kind in images]
+            return [discriminator(kind, **condition) for kind in images]
         count = len(images)
-        together: Judgement = discriminator(torch.cat(images), parts=count)
+        condition = {name: labels.repeat(count) for name, labels in condition.items()}
+        together: Judgement = discriminator(torch.cat(images), **condition, parts=count)
         features = [layer.chunk(count) for layer in together.features]
         logits = together.logit.chunk(count)
         return [Judgement(tuple(f[i] for f in features), logits[i]) for i in range(count)]

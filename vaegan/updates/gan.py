@@ -21,10 +21,11 @@ class GANUpdate(Update[None, Shared]):
         return Shared({})
 
     def backward(self, batch: Batch, passed: None, shared: Shared) -> Metrics:
-        x_gen = self.networks.decoder(batch.noise.z_prior)
+        x_gen = self.networks.decoder(batch.noise.z_prior, **self.condition(batch))
         x_gen_leaf = cut(x_gen)
         x = self.real_leaf(batch)
-        real, gen = self.judge([self.shown(x, batch), self.shown(x_gen_leaf, batch, sampled=True)])
+        shown = [self.shown(x, batch), self.shown(x_gen_leaf, batch, sampled=True)]
+        real, gen = self.judge(shown, batch)
         gan = adversarial_backward(
             Shown(x, real.logit),
             [Shown(x_gen_leaf, gen.logit)],

@@ -92,8 +92,9 @@ class VAEUpdate(Update[Losses, SharedVariances]):
 
     def _losses(self, batch: Batch) -> Losses:
         """Both losses, as these images count."""
-        posterior = self.networks.encoder(batch.images)
-        x_rec = self.networks.decoder(posterior.sample(batch.noise.eps))
+        condition = self.condition(batch)
+        posterior = self.networks.encoder(batch.images, **condition)
+        x_rec = self.networks.decoder(posterior.sample(batch.noise.eps), **condition)
         compared = zip(
             self.weights, self._features(x_rec), self._features(batch.images), strict=True
         )

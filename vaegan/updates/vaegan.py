@@ -114,7 +114,7 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
         # x_rec is judged in any case, for its features.
         pair = [self.shown(images, batch) for images in (x, x_rec)]
         samples = [self.shown(images, batch, sampled=True) for images in x_gen]
-        real, rec, *gen = self.judge([*pair, *samples])
+        real, rec, *gen = self.judge([*pair, *samples], batch)
         fakes = [Shown(images, j.logit) for images, j in zip(x_gen, gen, strict=True)]
         if self.show_rec:
             fakes.insert(0, Shown(x_rec, rec.logit))
@@ -229,11 +229,12 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
 
     def _decode(self, batch: Batch) -> Decoded:
         """Forward through encoder and decoder. The graph is cut at z."""
-        posterior = self.networks.encoder(batch.images)
+        condition, decoder = self.condition(batch), self.networks.decoder
+        posterior = self.networks.encoder(batch.images, **condition)
         z = posterior.sample(batch.noise.eps)
         z_leaf = cut(z)
-        x_rec = self.networks.decoder(z_leaf)
-        x_gen = self.networks.decoder(batch.noise.z_prior) if self.show_gen else None
+        x_rec = decoder(z_leaf, **condition)
+        x_gen = decoder(batch.noise.z_prior, **condition) if self.show_gen else None
         return Decoded(posterior, z, z_leaf, x_rec, x_gen)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from vaegan.commands.checkpoint.classes import image_classes
 from vaegan.commands.checkpoint.common import add_model_options, add_output, load_model, new_file
 from vaegan.commands.checkpoint.inputs import (
     add_image_options,
@@ -45,7 +46,8 @@ def run(options: argparse.Namespace) -> None:
     model = load_model(options)
     model.check_encoder()
     images = open_inputs(options, model.config.data)
-    posterior = model.encode_batches(_watched(images))
+    labels = image_classes(model, images.source, options.classes)
+    posterior = model.encode_batches(_watched(images), labels)
     (write_table if is_table else write_arrays)(output, posterior, images)
     logger.info(f"Wrote {output}: {posterior.mu.shape[1]} latents of {len(posterior.mu):,} images.")
 

@@ -9,6 +9,7 @@ from typing import get_args
 
 import torch
 
+from vaegan.commands.checkpoint.classes import add_class_option
 from vaegan.config import DataConfig
 from vaegan.data import DataSet
 from vaegan.data.datasets import Split
@@ -31,6 +32,9 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=get_args(Split),
         help="of the data set (default: test; train for a folder of which none were held out)",
+    )
+    add_class_option(
+        parser, "which all images are of (default: that of each image's folder)", several=False
     )
     add_data_dir(parser)
     parser.add_argument(

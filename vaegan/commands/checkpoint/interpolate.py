@@ -10,6 +10,8 @@ from typing import get_args
 
 from torch import Tensor
 
+from vaegan.classes import listed
+from vaegan.commands.checkpoint.classes import add_class_option, asked_classes
 from vaegan.commands.checkpoint.common import (
     add_model_options,
     check_count,
@@ -47,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=int, default=8, help="images, both ends included (default: %(default)s)"
     )
+    add_class_option(parser, "which the whole row is of", several=False)
     add_picture_options(parser, "interpolation.png")
 
 
@@ -57,8 +60,13 @@ def run(options: argparse.Namespace) -> None:
     model = load_model(options)
     if options.images_to is None:
         check_grid(steps, steps, model.config.data.image_size, ", or --images-to FOLDER")
+    classes = asked_classes(model, options.classes)
+    if len(classes) > 1 and options.classes is None:
+        raise UserError(
+            f"The model is conditional: give --classes with one of {listed(model.classes)}."
+        )
     a, b = (_read(end, model) for end in ends)
-    images = model.interpolate(a, b, steps, options.mode)
+    images = model.interpolate(a, b, steps, options.mode, classes[0] if classes else None)
     if options.images_to is None:
         write_grid(options.output, images, steps)
     else:

@@ -9,6 +9,7 @@ import logging
 
 import torch
 
+from vaegan.commands.checkpoint.classes import image_classes
 from vaegan.commands.checkpoint.common import (
     add_model_options,
     add_seed,
@@ -59,19 +60,21 @@ def run(options: argparse.Namespace) -> None:
     model = load_model(options)
     model.check_encoder()
     source = open_inputs(options, model.config.data).source
+    labels = image_classes(model, source, options.classes)
     order = torch.randperm(len(source), generator=generator(seed, Purpose.PREVIEW))
-    chosen = source.select(order[:count].sort().values)
+    rows = order[:count].sort().values
+    chosen = source.select(rows)
     columns = columns_for(len(chosen))
     if options.images_to is None:
         check_grid(
             2 * len(chosen), columns, model.config.data.image_size, " in all, or --images-to FOLDER"
         )
     originals = list(batches(chosen))
-    reconstructions = [model.reconstruct(x).cpu() for x in originals]
-    x, x_rec = torch.cat(originals), torch.cat(reconstructions)
+    x = torch.cat(originals)
+    x_rec = model.reconstruct(x, None if labels is None else labels[rows]).cpu()
     psnr = peak_signal_to_noise(to_uint8(x_rec), to_uint8(x))
     logger.info(f"PSNR of {len(x):,} images: {float(psnr.mean()):.2f} dB on average.")
     if options.images_to is None:
         write_grid(options.output, stacked(x, x_rec, columns), columns)
     else:
-        write_images(options.images_to, reconstructions, len(x))
+        write_images(options.images_to, [x_rec], len(x))

@@ -7,6 +7,13 @@ samples.
 import argparse
 from typing import get_args
 
+from vaegan.commands.checkpoint.classes import (
+    add_class_option,
+    asked_classes,
+    columns_of_classes,
+    image_classes,
+    row_classes,
+)
 from vaegan.commands.checkpoint.common import (
     add_model_options,
     add_seed,
@@ -25,7 +32,7 @@ from vaegan.commands.checkpoint.pictures import (
 )
 from vaegan.data.image_files import batches
 from vaegan.errors import UserError
-from vaegan.latents import Mixture, mixture_of
+from vaegan.latents import Mixture, mixture_of, mixture_of_classes
 from vaegan.metrics.protocol import Sampler
 from vaegan.model import BATCH, VAEGAN
 
@@ -43,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="latents from N(0, I), or from a 10-component Gaussian mixture fitted to those of the "
         "training images (default: %(default)s)",
     )
+    add_class_option(parser, "a row of the grid each (default: all)", several=True)
     add_data_dir(parser)
     add_picture_options(parser, "samples.png")
 
@@ -54,14 +62,18 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("--data-dir has no effect without --sampler gmm: leave it out.")
     check_pictures(options)
     model = load_model(options)
-    columns = columns_for(count)
+    classes = asked_classes(model, options.classes)
+    columns = columns_of_classes(classes, count, columns_for(count))
+    labels = row_classes(classes, count, columns)
     if options.images_to is None:
         check_grid(count, columns, model.config.data.image_size, ", or --images-to FOLDER")
-    z = model.draw_latents(count, seed, mixture=_mixture(model, options))
+    z = model.draw_latents(count, seed, labels, mixture=_mixture(model, options))
     if options.images_to is None:
-        write_grid(options.output, model.decode(z), columns)
+        write_grid(options.output, model.decode(z, labels), columns)
     else:
-        write_images(options.images_to, map(model.decode, z.split(BATCH)), count)
+        of_batches = [None] * count if labels is None else labels.split(BATCH)
+        batches = (model.decode(*pair) for pair in zip(z.split(BATCH), of_batches, strict=False))
+        write_images(options.images_to, batches, count)
 
 
 def _mixture(model: VAEGAN, options: argparse.Namespace) -> Mixture | None:
@@ -70,4 +82,8 @@ def _mixture(model: VAEGAN, options: argparse.Namespace) -> Mixture | None:
         return None
     model.check_encoder()
     images = data_set(model.config.data, options.data_dir).split("train")
-    return mixture_of(model.encode_batches(batches(images)), options.seed)
+    labels = image_classes(model, images, None)
+    posterior = model.encode_batches(batches(images), labels)
+    if labels is not None:
+        return mixture_of_classes(posterior, labels, len(model.classes), options.seed)
+    return mixture_of(posterior, options.seed)

@@ -8,6 +8,12 @@ import argparse
 import logging
 import math
 
+from vaegan.commands.checkpoint.classes import (
+    add_class_option,
+    asked_classes,
+    columns_of_classes,
+    row_classes,
+)
 from vaegan.commands.checkpoint.common import (
     add_model_options,
     add_output,
@@ -31,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--count", type=int, default=16, help="walks in the grid (default: %(default)s)")
     add("--frames", type=int, default=80, help="of the film (default: %(default)s)")
     add("--fps", type=int, default=20, help="frames a second (default: %(default)s)")
+    add_class_option(parser, "a row of the grid each (default: all)", several=True)
     add_seed(parser, "of the walks, whose first frame is the samples of this seed")
     add_output(parser, "walk.gif", "the film, a GIF or an MP4")
 
@@ -44,11 +51,12 @@ def run(options: argparse.Namespace) -> None:
     output = new_file(options.output, ENDINGS)
     check_film(output)
     model = load_model(options)
-    columns = math.ceil(math.sqrt(count))
+    classes = asked_classes(model, options.classes)
+    columns = columns_of_classes(classes, count, math.ceil(math.sqrt(count)))
     check_grid(count, columns, model.config.data.image_size, "")
     grids = [
         sample_grid(images, columns).permute(1, 2, 0).numpy()
-        for images in model.walk(count, frames, seed)
+        for images in model.walk(count, frames, seed, row_classes(classes, count, columns))
     ]
     write_film(output, grids, options.fps)
     logger.info(f"Wrote {output}: {frames} frames, {frames / options.fps:.1f} s a round.")
