@@ -140,8 +140,8 @@ class VAEGAN(HubMethods):
 
         Each end is an image [C,S,S], encoded to the posterior's mean; latents [Z]; or the seed of a
         sample. Ends with a batch dimension, [B,C,S,S] or [B,Z], give [B,steps,C,S,S]. `mode` is of
-        `vaegan.latent_paths.path_between`. `label` is the class of a conditional model, at both ends
-        and between. Raises `UserError` for fewer than 2 steps, other modes and other ends.
+        `vaegan.latent_paths.path_between`. `label` is the class of a conditional model, at both
+        ends and between. Raises `UserError` for fewer than 2 steps, other modes and other ends.
         """
         _check("steps", steps, 2, MOST_IMAGES)
         if mode not in get_args(Mode):

@@ -3,7 +3,7 @@
     encoder.onnx   x [batch,C,S,S] in [-1, 1]  ->  mu, logvar [batch,Z]
     decoder.onnx   z [batch,Z]                 ->  x          [batch,C,S,S] in [-1, 1]
 
-Both are float32. Each is run by onnxruntime before it is written, and compared with torch.
+Both are float32. Those of a conditional model take labels, int64 [batch], beside. Each is run by onnxruntime before it is written, and compared with torch.
 """
 
 import copy
@@ -66,22 +66,24 @@ class _Pair(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        mu, logvar = self.module(*inputs)
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, ...]:
+        mu, logvar = self.module(x, labels)
         return mu, logvar
 
 
 def _parts(model: "VAEGAN") -> dict[str, Part]:
     data, generator = model.config.data, torch.Generator().manual_seed(0)
     parts = {}
+    given = model.condition(model.in_turn(2), 2)
+    beside = {name: value.cpu() for name, value in given.items()}
     if model.encoder is not None:
         shape = (2, data.channels, data.image_size, data.image_size)
         x = torch.rand(shape, generator=generator) * 2 - 1
         # A copy in torch's own memory format, on the CPU.
         encoder = copy.deepcopy(model.encoder).cpu()
-        parts["encoder"] = Part(_Pair(encoder).eval(), {"x": x}, ("mu", "logvar"))
+        parts["encoder"] = Part(_Pair(encoder).eval(), {"x": x, **beside}, ("mu", "logvar"))
     z = torch.randn(2, model.config.network.latent_size, generator=generator)
-    parts["decoder"] = Part(copy.deepcopy(model.decoder).cpu().eval(), {"z": z}, ("x",))
+    parts["decoder"] = Part(copy.deepcopy(model.decoder).cpu().eval(), {"z": z, **beside}, ("x",))
     return parts
 
 
