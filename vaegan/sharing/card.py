@@ -92,9 +92,9 @@ def _loading(config: Config, hub_name: str | None) -> Iterator[str]:
     size, channels = config.data.image_size, config.data.channels
     yield f"x_gen = model.sample(16, seed=0)  # [16, {channels}, {size}, {size}] in [-1, 1]"
     if config.model != "gan":
-        given = "x_gen, model.in_turn(16)" if config.network.conditional else "x_gen"
-        yield f"z = model.encode({given}).mu  # [16, {config.network.latent_size}]"
-        yield "x_rec = model.decode(z)"
+        labels = ", model.in_turn(16)" if config.network.conditional else ""
+        yield f"z = model.encode(x_gen{labels}).mu  # [16, {config.network.latent_size}]"
+        yield f"x_rec = model.decode(z{labels})"
     yield "```"
 
 

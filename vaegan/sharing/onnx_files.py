@@ -3,7 +3,8 @@
     encoder.onnx   x [batch,C,S,S] in [-1, 1]  ->  mu, logvar [batch,Z]
     decoder.onnx   z [batch,Z]                 ->  x          [batch,C,S,S] in [-1, 1]
 
-Both are float32. Those of a conditional model take labels, int64 [batch], beside. Each is run by onnxruntime before it is written, and compared with torch.
+Both are float32. Those of a conditional model take labels, int64 [batch], beside. Each is run by
+onnxruntime before it is written, and compared with torch.
 """
 
 import copy
