@@ -29,11 +29,12 @@ from tests.test_update import (
 from tests.test_update import penalties as reference_penalties
 from vaegan.batch import Batch, Noise
 from vaegan.classes import class_labels
+from vaegan.commands.checkpoint.main import main as vaegan_command
 from vaegan.commands.train import main
 from vaegan.commands.train_options import parse
 from vaegan.config import Config
 from vaegan.data import load_source
-from vaegan.data.images import to_network_range
+from vaegan.data.images import to_network_range, to_uint8
 from vaegan.errors import UserError
 from vaegan.latents import fit_classes
 from vaegan.metrics.by_class import distances_by_class
@@ -274,6 +275,63 @@ def test_a_loaded_model_is_asked_by_class(run: Path) -> None:
     assert plain.classes == ()
     with pytest.raises(UserError, match="trained without classes"):
         plain.sample(2, labels=1)
+
+
+@pytest.fixture
+def beside(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the current one, with a picture in it; the checkpoint of `run`."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (16, 16), 120).save("picture.png")
+    return run / "ckpt.pt"
+
+
+def test_the_command_draws_a_row_for_each_class_or_those_asked_for(beside: Path) -> None:
+    assert vaegan_command(["sample", str(beside), "--count", "20"]) == 0
+    few = ["--count", "6", "--classes", "7", "2", "--images-to", "few"]
+    assert vaegan_command(["sample", str(beside), *few]) == 0
+    model = vaegan.load(beside)
+    rows = sample_grid(model.sample(20, labels=torch.arange(20) // 2), 2).permute(1, 2, 0).numpy()
+    with Image.open("samples.png") as picture:
+        factor = picture.width // rows.shape[1]
+        found = np.asarray(picture)[::factor, ::factor]
+    assert found.shape == rows.shape
+    assert np.abs(found.astype(int) - rows.astype(int)).max() <= 1  # rounding of batches
+    asked = to_uint8(model.sample(6, labels=[7, 7, 7, 2, 2, 2]))
+    for image, file in zip(asked, sorted(Path("few").iterdir()), strict=True):
+        with Image.open(file) as picture:
+            assert np.abs(np.asarray(picture).astype(int) - image[0].numpy()).max() <= 1
+
+
+def test_the_command_takes_the_classes_of_images_from_their_data_or_from_the_user(
+    beside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vaegan_command(["encode", str(beside), "--output", "test.npz"]) == 0
+    model, test = vaegan.load(beside), load_source(tiny_config().data, "test")
+    assert test.labels is not None
+    expected = model.encode(to_network_range(test.load_all()), test.labels).mu
+    torch.testing.assert_close(torch.from_numpy(np.load("test.npz")["mu"]), expected)
+    picture = [str(beside), "picture.png"]
+    for command in ("encode", "reconstruct"):
+        assert vaegan_command([command, *picture]) == 2
+        assert "needs the class of each image: give --classes" in capsys.readouterr().err
+        assert vaegan_command([command, *picture, "--classes", "3"]) == 0
+    between = ["interpolate", str(beside), "--between", "picture.png", "picture.png"]
+    assert vaegan_command(between) == 2
+    assert "give --classes with one of 0, 1, 2" in capsys.readouterr().err
+    assert vaegan_command([*between, "--classes", "3"]) == 0
+    assert vaegan_command(["sample", str(beside), "--classes", "shoe"]) == 2
+    assert "shoe is no class of the model" in capsys.readouterr().err
+
+
+def test_a_model_in_onnx_takes_labels(beside: Path) -> None:
+    import onnxruntime
+
+    assert vaegan_command(["export", str(beside), "--to", "onnx", "--output", "onnx"]) == 0
+    model, labels = vaegan.load(beside), torch.tensor([4, 0, 9])
+    x = model.sample(3, labels=labels)
+    session = onnxruntime.InferenceSession("onnx/encoder.onnx")
+    mu, _ = session.run(None, {"x": x.numpy(), "labels": labels.numpy()})
+    torch.testing.assert_close(torch.from_numpy(mu), model.encode(x, labels).mu, rtol=0, atol=1e-4)
 
 
 def test_a_frozen_discriminator_comes_from_a_conditional_run_or_another(

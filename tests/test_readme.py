@@ -32,7 +32,6 @@ COMMANDS = list(
     dict.fromkeys(c for page in PAGES if page.name != "scaling.md" for c in commands_of(page))
 )
 LAUNCHES = [c for c in COMMANDS if c.startswith("accelerate launch")]
-USES = [c for c in COMMANDS if c.startswith("vaegan ")]
 MEASURES = re.compile(r"python evaluation/(fid|agreement|compare|tune)\.py")
 EVALUATIONS = [c for c in COMMANDS if MEASURES.match(c)]
 COMPARISON = "evaluation/results/comparison-{}/comparison.{}"
@@ -77,6 +76,8 @@ ELSEWHERE = {
     "fashion-mnist --images 80000 --validation-images 5000 --extractor efficientnet-lite0 "
     "--num-samples 5000 --output runs/tuning -- --batch-size 64": "test_tune.py",
     "pytest benchmarks/ --benchmark-only": ".ci/run",
+    "vaegan sample runs/fashion-mnist-32px-vaegan-default-conditional-seed0/ckpt.pt --classes "
+    "sneaker bag": "test_conditional.py",
     "vaegan export ckpt.pt --to folder --output shared": "test_export.py",
     "vaegan export ckpt.pt --to folder --output shared --push USER/NAME": "test_export.py",
     "vaegan export ckpt.pt --to onnx --output onnx": "test_export.py",
@@ -88,6 +89,7 @@ ELSEWHERE = {
     "python evaluation/attributes.py runs/vae/ckpt.pt runs/vae-dis/ckpt.pt runs/gan/ckpt.pt "
     "runs/vaegan/ckpt.pt --output runs/attributes": "test_attributes.py",
 }
+USES = [c for c in COMMANDS if c.startswith("vaegan ") and c not in ELSEWHERE]
 
 SMALL = as_options(
     encoder_widths=(4, 4, 4),
