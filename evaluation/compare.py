@@ -116,7 +116,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
         data = common_data(subjects, options.data_dir)
     evaluator, images = prepare(options, protocol, data, models)
 
-    if options.report:
+    if options.report == "html":
         log_if_impossible()
     folder.make()
     train_all(trainings, trainers)
@@ -141,7 +141,7 @@ def run(options: argparse.Namespace, training_options: Sequence[str], command: s
     write_text(output / "comparison.md", text)
     save_bars(output / "comparison.png", table)
     save_contact_sheet(output / "contact-sheet.png", table, images, options.weights, options.seed)
-    if options.report:
+    if options.report == "html":
         write_at_end(output, lambda: comparison_page(command, table, output))
     print(text)
 

@@ -164,10 +164,10 @@ def test_with_all_checkpoints_damaged_nothing_is_touched(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MiB."""
+    """A disk of 16 MiB: two reports fit, and all else."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(disk)]
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(disk)]
     if shutil.which("mount") is None or subprocess.run(mounting, capture_output=True).returncode:
         pytest.skip("a small disk can be mounted by root only, on Linux")
     yield disk

@@ -222,7 +222,7 @@ def test_it_can_be_switched_off(
     new = str(tmp_path / "new")
     assert train_command.main(["--output-dir", new, "--tracker", "none"]) == 0
     assert "report.html could not be written" in capsys.readouterr().err, "of a run that has none"
-    assert train_command.main(["--output-dir", new, "--tracker", "none", "--no-report"]) == 0
+    assert train_command.main(["--output-dir", new, "--tracker", "none", "--report", "none"]) == 0
     assert capsys.readouterr().err == ""
 
 

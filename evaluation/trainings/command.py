@@ -50,12 +50,13 @@ def add_jobs_option(parser: Parser) -> None:
 
 
 def add_report_option(parser: Parser) -> None:
-    """--no-report."""
+    """--report, as training has it."""
     parser.add_argument(
-        "--no-report",
-        dest="report",
-        action="store_false",
-        help="do not write report.html, which needs the packages of vaegan[report]",
+        "--report",
+        choices=("html", "none"),
+        default="html",
+        help="page about the results: report.html, which needs the packages of vaegan[report] "
+        "(default: %(default)s)",
     )
 
 

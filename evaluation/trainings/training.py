@@ -78,7 +78,8 @@ class Wanted:
             str(self.seed),
             "--tracker",
             "none",
-            "--no-report",
+            "--report",
+            "none",
             *options,
         ]
         words += self.options

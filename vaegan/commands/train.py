@@ -67,7 +67,7 @@ def start(command: Command, folder: RunFolder) -> None:
         check_extractor(settings.evaluation.eval_extractor, None, "--eval-extractor")
     if not command.resume:
         folder.refuse_unless_free()
-    if settings.output.report:
+    if settings.output.report == "html":
         log_if_impossible()
     try:
         train(command.settings, folder, resume=command.resume)
@@ -77,7 +77,7 @@ def start(command: Command, folder: RunFolder) -> None:
         if _is_first():
             print(f"Nothing to do. {complete}", file=sys.stderr)
     else:  # not after a signal: the machine may be wanted back at once
-        if settings.output.report and _is_first():
+        if settings.output.report == "html" and _is_first():
             write_at_end(folder.root, lambda: run_page(folder))
 
 

@@ -38,10 +38,10 @@ class OutputConfig:
         needs=where("tracker", "wandb"),
         alters="nothing",
     )
-    report: bool = setting(
-        True,
-        "Write report.html at the end of the run: its curves, pictures, settings and evaluations "
-        "in one page. It needs the packages of vaegan[report].",
+    report: Literal["html", "none"] = setting(
+        "html",
+        "Page about the run, written at its end: report.html with its curves, pictures, settings "
+        "and evaluations. It needs the packages of vaegan[report].",
         alters="nothing",
     )
     log_every: int = setting(
