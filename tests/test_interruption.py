@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -235,7 +236,8 @@ def test_a_killed_process_ends_the_others_and_torchrun_goes_on(tmp_path: Path) -
     variables = {"ACCELERATE_USE_CPU": "true", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     result = run_command(launch, tmp_path, **variables)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "exitcode: -9" in result.stderr
+    # torchrun names the process that it found ended first: the killed one, or the one that lost it.
+    assert re.search(r"exitcode: (-9|2)\)", result.stderr), result.stderr[-3000:]
     assert "Process 0 of 2 has lost another one" in result.stderr
     assert result.stderr.count("Resuming out at step 4.") == 1
     killed = weights(str(tmp_path / "out/ckpt.pt"))
