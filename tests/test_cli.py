@@ -105,7 +105,7 @@ def test_what_is_given_is_what_the_parser_reads(words: str, found: dict[str, Any
         (("--epochs", "2", "--max-steps", "3"), "--epochs and --max-steps", "one of the two"),
         (("--tracker", "mlflow"), "mlflow", "tensorboard"),
         (("--dataset", "folder"), "--data-dir data", "not a directory"),
-        (("--dataset", "folder", "--data-dir", "."), "--data-dir .", ".png"),
+        (("--dataset", "folder", "--data-dir", "."), "The folder . holds", ".png"),
         (("--background", "greenish", "--dataset", "folder"), "greenish", "#rrggbb"),
         (("--resume",), "runs/mnist5k", "leave --resume out"),
         (("--resume", "--output-dir", "nowhere"), "nowhere", "leave --resume out"),

@@ -85,8 +85,8 @@ def test_samples_of_the_posterior_are_decoded_from_training_images(
     assert model.encoder is not None
     model.encoder.double()  # as all of an evaluation is
 
-    def certain(model: vaegan.VAEGAN, x: Tensor) -> Posterior:
-        mu = encode(model, x).mu
+    def certain(model: vaegan.VAEGAN, x: Tensor, labels: None) -> Posterior:
+        mu = encode(model, x, labels).mu
         return Posterior(mu, torch.full_like(mu, -200.0))
 
     monkeypatch.setattr(vaegan.VAEGAN, "encode", certain)

@@ -81,7 +81,7 @@ def list_images(root: Path, *, progress: bool = False) -> tuple[FileNames, np.nd
         ]
     if not found:
         raise UserError(
-            f"{root} holds no image files: it and its sub-folders are searched for "
+            f"The folder {root} holds no image files: it and its sub-folders are searched for "
             + ", ".join(sorted(IMAGE_ENDINGS))
             + "."
         )
