@@ -5,7 +5,6 @@ samples.
 """
 
 import argparse
-from typing import get_args
 
 from vaegan.commands.checkpoint.classes import (
     add_class_option,
@@ -33,7 +32,6 @@ from vaegan.commands.checkpoint.pictures import (
 from vaegan.data.image_files import batches
 from vaegan.errors import UserError
 from vaegan.latents import Mixture, mixture_of, mixture_of_classes
-from vaegan.metrics.protocol import Sampler
 from vaegan.model import BATCH, VAEGAN
 
 
@@ -45,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_seed(parser)
     parser.add_argument(
         "--sampler",
-        choices=get_args(Sampler),
+        choices=("prior", "gmm"),
         default="prior",
         help="latents from N(0, I), or from a 10-component Gaussian mixture fitted to those of the "
         "training images (default: %(default)s)",
