@@ -76,6 +76,11 @@ ELSEWHERE = {
     "fashion-mnist --images 80000 --validation-images 5000 --extractor efficientnet-lite0 "
     "--num-samples 5000 --output runs/tuning -- --batch-size 64": "test_tune.py",
     "pytest benchmarks/ --benchmark-only": ".ci/run",
+    "python evaluation/fid.py runs/fashion-classes/ckpt.pt --extractor efficientnet-lite0 "
+    "--num-samples 2000 --reference validation --num-reconstructions 1000": "test_evaluation.py",
+    "python evaluation/agreement.py runs/fashion-classes/ckpt.pt": "test_conditional.py",
+    "python evaluation/fid.py ckpt.pt --extractor efficientnet-lite0 --num-samples 2000 "
+    "--reference validation --num-reconstructions 1000 --sampler posterior": "test_evaluation.py",
     "vaegan sample runs/fashion-mnist-32px-vaegan-default-conditional-seed0/ckpt.pt --classes "
     "sneaker bag": "test_conditional.py",
     "vaegan export ckpt.pt --to folder --output shared": "test_export.py",
