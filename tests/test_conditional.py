@@ -334,6 +334,16 @@ def test_a_model_in_onnx_takes_labels(beside: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(mu), model.encode(x, labels).mu, rtol=0, atol=1e-4)
 
 
+def test_a_mixture_of_another_kind_is_refused(run: Path) -> None:
+    """Ten components look like ten classes, and would be taken for them."""
+    model, test = vaegan.load(run / "ckpt.pt"), load_source(tiny_config().data, "test")
+    posterior = model.encode(to_network_range(test.load_all()), test.labels)
+    mixture = vaegan.mixture_of(posterior, labels=test.labels, classes=10)
+    assert model.sample(3, labels=4, mixture=mixture).shape == (3, 1, 16, 16)
+    with pytest.raises(UserError, match="not one for this model"):
+        model.sample(3, labels=4, mixture=vaegan.mixture_of(posterior))
+
+
 def test_a_frozen_discriminator_comes_from_a_conditional_run_or_another(
     run: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ class Mixture:
     roots: Tensor
     converged: bool
     iterations: int
+    of_classes: bool = False
+    """Whether component k is that of class k, of a conditional model."""
 
     def sample(self, count: int, seed: int, component: Tensor | None = None) -> Tensor:
         """z [count,Z], float32: the prior's noise of this seed, mapped to the components.
@@ -108,17 +110,16 @@ def fit_mixture(z: Tensor, seed: int = 0) -> Mixture:
     )
 
 
-def mixture_of(posterior: Posterior, seed: int = 0) -> Mixture:
-    """`fit_mixture` of a draw from the posterior of training images, 20 or more."""
-    return fit_mixture(draw_from(Posterior(posterior.mu.cpu(), posterior.logvar.cpu()), seed))
-
-
-def mixture_of_classes(
-    posterior: Posterior, labels: Tensor, classes: int, seed: int = 0
+def mixture_of(
+    posterior: Posterior, seed: int = 0, *, labels: Tensor | None = None, classes: int = 0
 ) -> Mixture:
-    """`fit_classes` of a draw from the posterior of training images with these labels."""
+    """`fit_mixture` of a draw from the posterior of training images, 20 or more.
+
+    For a conditional model give the images' `labels`, int64 [N], and its number of `classes`:
+    `fit_classes`.
+    """
     z = draw_from(Posterior(posterior.mu.cpu(), posterior.logvar.cpu()), seed)
-    return fit_classes(z, labels, classes)
+    return fit_mixture(z) if labels is None else fit_classes(z, labels, classes)
 
 
 def fit_classes(z: Tensor, labels: Tensor, classes: int) -> Mixture:
@@ -143,4 +144,5 @@ def fit_classes(z: Tensor, labels: Tensor, classes: int) -> Mixture:
         torch.linalg.cholesky(torch.stack(covariances)),
         converged=True,
         iterations=0,
+        of_classes=True,
     )

@@ -124,6 +124,11 @@ class VAEGAN(HubMethods):
         _check("count", count, 1, MOST_IMAGES)
         _check("seed", seed, 0, 2**31 - 1)
         if mixture is not None:
+            if mixture.of_classes != self.is_conditional:
+                raise UserError(
+                    "The mixture is not one for this model: fit it by mixture_of, with labels and "
+                    "classes for a conditional model and without them for another."
+                )
             given = self.condition(labels, count).get("labels")
             return mixture.sample(count, seed, None if given is None else given.cpu())
         return prior_sample(count, self.config.network.latent_size, seed)

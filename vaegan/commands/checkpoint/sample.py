@@ -31,7 +31,7 @@ from vaegan.commands.checkpoint.pictures import (
 )
 from vaegan.data.image_files import batches
 from vaegan.errors import UserError
-from vaegan.latents import Mixture, mixture_of, mixture_of_classes
+from vaegan.latents import Mixture, mixture_of
 from vaegan.model import BATCH, VAEGAN
 
 
@@ -82,6 +82,4 @@ def _mixture(model: VAEGAN, options: argparse.Namespace) -> Mixture | None:
     images = data_set(model.config.data, options.data_dir).split("train")
     labels = image_classes(model, images, None)
     posterior = model.encode_batches(batches(images), labels)
-    if labels is not None:
-        return mixture_of_classes(posterior, labels, len(model.classes), options.seed)
-    return mixture_of(posterior, options.seed)
+    return mixture_of(posterior, options.seed, labels=labels, classes=len(model.classes))
