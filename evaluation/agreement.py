@@ -27,7 +27,6 @@ from vaegan.metrics.protocol import check_classes_fit
 from vaegan.metrics.record import hardware, versions
 from vaegan.metrics.report import check_writable, write_record
 from vaegan.model import VAEGAN
-from vaegan.randomness import prior_sample
 
 FORMAT = "vaegan-agreement"
 BLOCK = 100  # samples decoded at a time
@@ -137,7 +136,7 @@ def labelled(data: DataSet, split: Split) -> tuple[Tensor, Tensor]:
 
 def samples(model: VAEGAN, asked: Tensor, seed: int) -> Tensor:
     """A sample of each class in `asked`, as `model.sample` draws them: uint8 [N,C,S,S]."""
-    z = prior_sample(len(asked), model.config.network.latent_size, seed)
+    z = model.draw_latents(len(asked), seed, asked)
     blocks = zip(z.split(BLOCK), asked.split(BLOCK), strict=True)
     return torch.cat([to_uint8(model.decode(*block)) for block in blocks])
 

@@ -58,6 +58,15 @@ CASES: dict[str, dict[str, Any]] = {
         "discriminator_passes": "joint",
         "accumulate": 2,
     },
+    "learned prior": {**SETTINGS, "prior": "mixture", "prior_components": 3},
+    "learned prior, conditional, accumulated": {
+        **SETTINGS,
+        "prior": "mixture",
+        "prior_components": 3,
+        "conditional": True,
+        "classes": tuple("0123456789"),
+        "accumulate": 2,
+    },
     "batch norm": {"global_batch_size": GLOBAL_BATCH},
     # Over many steps, statistics of two images each let rounding grow to any size.
     "batch norm, three steps": {"global_batch_size": GLOBAL_BATCH},
@@ -65,6 +74,7 @@ CASES: dict[str, dict[str, Any]] = {
 # Those that are also trained with one all-reduce of all gradients in place of DDP.
 FLAT = (
     *("balanced", "balanced, accumulated", "gated", "joint", "conditional, joint"),
+    "learned prior",
     *("vae, accumulated", "vae-dis", "gan, accumulated", "batch norm, three steps"),
 )
 
@@ -114,6 +124,7 @@ def train_in_float64(folder: Path) -> None:
             latent_size=config.network.latent_size,
             device=learner.device,
             augmented=bool(config.objective.augmentations),
+            components="prior" in learner.bare.trained(),
         )
         loader = Loader(source, order, noise, config.data, learner.device)
         metrics: dict[str, torch.Tensor] = {}

@@ -37,7 +37,8 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 def test_processes_share_one_global_batch(world: int) -> None:
     """Order and noise are those of one process with the whole batch, cut into even parts."""
     whole_order = BatchOrder(31, Partition(12), seed=0)
-    draw: dict[str, Any] = {"seed": 0, "latent_size": 3, "device": CPU, "augmented": True}
+    draw: dict[str, Any] = {"seed": 0, "latent_size": 3, "device": CPU}
+    draw |= {"augmented": True, "components": True}
     whole_noise = BatchNoise(Partition(12), **draw)
     ranks = [Partition(12, rank, world) for rank in range(world)]
     sizes = [len(range(12)[partition.part]) for partition in ranks]

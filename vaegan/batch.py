@@ -43,12 +43,14 @@ class Noise(NamedTuple):
     """All the randomness of one update.
 
     eps: the posterior's, in z = mu + sigma * eps; z_prior: the latents of generated images; each
-    [B,Z] from N(0, I). augment: the parameters of `vaegan.augmentation` in [0, 1), first those of
-    an image and its reconstruction, then those of a sample, [B,2,`PARAMETERS`]; None without.
+    [B,Z] from N(0, I). component: chooses the component of a learned prior, uniform in [0, 1), [B];
+    None without. augment: the parameters of `vaegan.augmentation` in [0, 1), first those of an
+    image and its reconstruction, then those of a sample, [B,2,`PARAMETERS`]; None without.
     """
 
     eps: Tensor
     z_prior: Tensor
+    component: Tensor | None = None
     augment: Tensor | None = None
 
 
@@ -78,13 +80,10 @@ class Batch:
     def with_tensors(self, tensors: "list[Tensor]") -> "Batch":
         """The same batch with other tensors, in the order of `tensors`."""
         images, eps, z_prior, *others = tensors
+        component = None if self.noise.component is None else others.pop(0)
         augment = None if self.noise.augment is None else others.pop(0)
-        return replace(
-            self,
-            images=images,
-            noise=Noise(eps, z_prior, augment),
-            labels=others[0] if others else None,
-        )
+        noise = Noise(eps, z_prior, component, augment)
+        return replace(self, images=images, noise=noise, labels=others[0] if others else None)
 
     def weigh(self, mean: Tensor) -> Tensor:
         """The part of the mean over the global batch that comes from these images."""

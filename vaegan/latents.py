@@ -1,4 +1,4 @@
-"""The latents that samples are decoded from: the prior, or a mixture fitted to the posterior.
+"""The latents that samples are decoded from: the prior's, or a mixture fitted to the posterior.
 
 The mixture of a conditional model has one component for each class.
 """
@@ -7,11 +7,11 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaegan.errors import UserError
 from vaegan.files.extras import needed
-from vaegan.networks import Posterior
+from vaegan.networks import Posterior, Prior
 from vaegan.randomness import Purpose, generator, prior_sample
 
 COMPONENTS = 10
@@ -43,6 +43,25 @@ class Mixture:
             chosen = component == k
             z[chosen] = (self.means[k] + z[chosen].double() @ self.roots[k].T).float()
         return z
+
+
+def of_prior(
+    noise: Tensor, seed: int, prior: nn.Module | None, labels: Tensor | None = None
+) -> Tensor:
+    """Latents [N,Z] of the prior from `noise` [N,Z] of N(0, I), on the CPU: the noise itself, or
+    that of the components which `seed` chooses of a learned prior.
+
+    `labels` are the classes of a conditional model's, int64 [N].
+    """
+    if prior is None:
+        return noise
+    source = generator(seed, Purpose.SAMPLES, index=5)
+    component = torch.rand(len(noise), generator=source, dtype=torch.float64)
+    device = next(prior.parameters()).device
+    with torch.no_grad():
+        learned = prior() if labels is None else prior(labels.to(device))
+        learned = Prior(*(part.cpu().double() for part in learned))
+        return learned.sample(noise.cpu().double(), component).float()
 
 
 def draw_from(posterior: Posterior, seed: int) -> Tensor:

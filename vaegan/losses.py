@@ -18,6 +18,17 @@ def prior_loss(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
 
 
+def mixture_prior_loss(logvar: Tensor, log_density: Tensor) -> Tensor:
+    """L_prior = KL(q(z|x) || p(z)) for a prior with no closed form, nats per image.
+
+    `logvar` [B,Z] is the posterior's, and `log_density` [B] is log p(z) at one draw z of it: the
+    entropy of q(z|x) is exact, and the rest an estimate without bias (Kingma & Welling 2014,
+    estimator B with the terms exchanged; Tomczak & Welling 2018, arXiv 1705.07120).
+    """
+    entropy = 0.5 * (logvar + 1 + math.log(2 * math.pi)).sum(1)
+    return -(entropy + log_density).mean()
+
+
 def similarity_loss(f_rec: Tensor, f_real: Tensor) -> Tensor:
     """L_llike = -log N(Dis_l(x) | Dis_l(x_rec), I), nats per image (section 2.3).
 

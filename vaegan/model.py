@@ -15,7 +15,7 @@ from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights
 from vaegan.files.stored_model import Origin, WeightsName, read_stored_model
 from vaegan.latent_paths import Mode, closed_walk, path_between
-from vaegan.latents import Mixture
+from vaegan.latents import Mixture, of_prior
 from vaegan.models import check_model_fits, model_networks
 from vaegan.networks import Networks, Posterior
 from vaegan.randomness import prior_sample
@@ -27,7 +27,8 @@ BATCH = 256  # images in a network at a time
 class VAEGAN(HubMethods):
     """A model's networks in evaluation mode. Images are float32 [B,C,S,S] in [-1, 1].
 
-    A baseline lacks some: `encoder` is None for a GAN, `discriminator` for a VAE.
+    A baseline lacks some: `encoder` is None for a GAN, `discriminator` for a VAE. `prior` is None
+    where it is N(0, I).
 
     Evaluation mode means that batch norm uses its running statistics, so that an image does not
     depend on the others of its batch. The networks see `BATCH` images at a time. Results are on
@@ -39,6 +40,7 @@ class VAEGAN(HubMethods):
         present = {name: module.eval() for name, module in networks.by_name().items()}
         self.encoder, self.discriminator = present.get("encoder"), present.get("discriminator")
         self.decoder, self.config = present["decoder"], config
+        self.prior = present.get("prior")
         self.origin = origin
 
     @property
@@ -115,11 +117,12 @@ class VAEGAN(HubMethods):
         *,
         mixture: Mixture | None = None,
     ) -> Tensor:
-        """z [count,Z] of this seed, on the CPU: from N(0, I), or from a `mixture`.
+        """z [count,Z] of this seed, on the CPU: from the model's prior, or from a `mixture`.
 
-        `mixture_of` fits a mixture. One of a conditional model has a component for each class, and
-        takes that of each of the `labels`. Raises `UserError` for a count or a seed that is not
-        allowed, and for labels that do not fit.
+        A conditional model without `labels` takes the classes in turn. `mixture_of` fits a
+        mixture. One of a conditional model has a component for each class, and takes that of each
+        of the `labels`. Raises `UserError` for a count or a seed that is not allowed, and for
+        labels that do not fit.
         """
         _check("count", count, 1, MOST_IMAGES)
         _check("seed", seed, 0, 2**31 - 1)
@@ -131,7 +134,15 @@ class VAEGAN(HubMethods):
                 )
             given = self.condition(labels, count).get("labels")
             return mixture.sample(count, seed, None if given is None else given.cpu())
-        return prior_sample(count, self.config.network.latent_size, seed)
+        noise = prior_sample(count, self.config.network.latent_size, seed)
+        return of_prior(noise, seed, self.prior, self._classes_of_latents(count, labels))
+
+    def _classes_of_latents(self, count: int, labels: Labels | None) -> Tensor | None:
+        """The classes of a conditional model's latents, int64 [count]; None for other models."""
+        if self.prior is None:
+            return None
+        labels = self.in_turn(count) if labels is None else labels
+        return self.condition(labels, count).get("labels")
 
     def interpolate(
         self,
@@ -174,8 +185,9 @@ class VAEGAN(HubMethods):
         _check("seed", seed, 0, 2**31 - 1)
         labels = self.in_turn(count) if labels is None else labels
         self.condition(labels, count)  # refuses labels before the first frame
+        given = self._classes_of_latents(count, labels)
         path = closed_walk(count, self.config.network.latent_size, frames, seed)
-        return (self.decode(z, labels) for z in path)
+        return (self.decode(of_prior(z, seed, self.prior, given), labels) for z in path)
 
     def read_images(self, paths: str | Path | Sequence[str | Path]) -> Tensor:
         """Image files as this model's input, float32 [N,C,S,S] in [-1, 1].
@@ -225,7 +237,7 @@ class VAEGAN(HubMethods):
     def _end(self, end: int | Tensor, label: int | str | None) -> Tensor:
         """Latents [B,Z] of one end of an interpolation."""
         if not isinstance(end, Tensor):
-            return self.draw_latents(1, end).to(self.device)
+            return self.draw_latents(1, end, label).to(self.device)
         if end.ndim in (3, 4):
             return self.encode(end if end.ndim == 4 else end.unsqueeze(0), label).mu
         size = self.config.network.latent_size
@@ -250,7 +262,7 @@ class VAEGAN(HubMethods):
     def networks(self) -> dict[str, nn.Module]:
         """The networks that the model has, by name."""
         own = {"encoder": self.encoder, "decoder": self.decoder}
-        own["discriminator"] = self.discriminator
+        own |= {"discriminator": self.discriminator, "prior": self.prior}
         return {name: module for name, module in own.items() if module is not None}
 
     @classmethod

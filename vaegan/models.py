@@ -50,11 +50,18 @@ MODELS: dict[str, Model] = {
 
 def model_networks(config: Config) -> Networks:
     """The networks of `config.model` with fresh weights, drawn from torch's global generator."""
+    frozen = MODELS[config.model].frozen
+    return build_networks(config.data, config.network, trained=trained(config), frozen=frozen)
+
+
+def trained(config: Config) -> tuple[str, ...]:
+    """The networks that a run of `config` trains, by name, a learned prior among them."""
     model = MODELS[config.model]
-    return build_networks(config.data, config.network, trained=model.trained, frozen=model.frozen)
+    learned = model.has_encoder and config.network.prior != "normal"
+    return (*model.trained, "prior") if learned else model.trained
 
 
 def check_model_fits(config: Config) -> None:
     """`UserError` where this machine's memory does not hold the weights of `config.model`."""
-    model = MODELS[config.model]
-    check_memory(config.data, config.network, (*model.trained, *model.frozen))
+    frozen = MODELS[config.model].frozen
+    check_memory(config.data, config.network, (*trained(config), *frozen))

@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     SAMPLES = 5
     VALIDATION = 6
     AUGMENT = 7
+    COMPONENT = 8
 
 
 def generator(
@@ -49,10 +50,12 @@ class BatchNoise:
         latent_size: int,
         device: torch.device,
         augmented: bool = False,
+        components: bool = False,
     ) -> None:
-        """`augmented`: whether what the discriminator is shown is changed at random."""
+        """`augmented`: whether what the discriminator is shown is changed at random; `components`:
+        whether the prior has components to choose from."""
         self.seed, self.device, self.latent_size = seed, device, latent_size
-        self.augmented = augmented
+        self.augmented, self.components = augmented, components
         self.global_batch, self.part = partition.global_batch, partition.part
 
     def __call__(self, step: int) -> Noise:
@@ -61,12 +64,18 @@ class BatchNoise:
         both = torch.randn(
             (self.global_batch, 2, self.latent_size), generator=source, device=self.device
         )[self.part]
-        return Noise(both[:, 0], both[:, 1], self._augment(step) if self.augmented else None)
+        return Noise(
+            both[:, 0],
+            both[:, 1],
+            self._uniform(Purpose.COMPONENT, step) if self.components else None,
+            self._uniform(Purpose.AUGMENT, step, 2, PARAMETERS) if self.augmented else None,
+        )
 
-    def _augment(self, step: int) -> Tensor:
-        source = generator(self.seed, Purpose.AUGMENT, step, self.device)
-        shape = (self.global_batch, 2, PARAMETERS)
-        return torch.rand(shape, generator=source, device=self.device)[self.part]
+    def _uniform(self, purpose: Purpose, step: int, *shape: int) -> Tensor:
+        """Numbers in [0, 1), [B,*shape]."""
+        source = generator(self.seed, purpose, step, self.device)
+        whole = (self.global_batch, *shape)
+        return torch.rand(whole, generator=source, device=self.device)[self.part]
 
 
 def mirror_mask(

@@ -95,8 +95,8 @@ def _explanation(record: dict[str, Any]) -> Iterator[str]:
         "attributes as an input and these are not, so the numbers do not compare with its table 1."
     )
     yield (
-        "- **not asked**: samples from N(0, I), compared with the same attributes: what is reached "
-        "without asking."
+        "- **not asked**: samples from the model's prior, compared with the same attributes: what "
+        "is reached without asking."
     )
     if record["latent_regression"] is not None:
         yield (

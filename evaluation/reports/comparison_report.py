@@ -150,8 +150,9 @@ def protocol_lines(table: Sequence[Row]) -> Iterator[str]:
     record = table[0].runs[0].record
     data, extractor, made = record["data"], record["extractor"], record["generation"]
     weights = {"ema": "averaged weights", "raw": "weights of the last step"}
+    learned = any("prior" in run.record["generation"] for row in table for run in row.runs)
     sampler = {
-        "prior": "N(0, I)",
+        "prior": "each model's prior, N(0, I) or one learned with it" if learned else "N(0, I)",
         "gmm": "a 10-component mixture of the latents",
         "posterior": "the posterior of training images",
     }

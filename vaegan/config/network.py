@@ -5,7 +5,7 @@ from typing import Literal
 
 from vaegan.config.checks import check, check_settings
 from vaegan.config.conditions import IN_PAPER_FAMILY, IN_RESIDUAL_FAMILY, TRAINED_BATCH_NORM
-from vaegan.config.facts import setting
+from vaegan.config.facts import setting, where
 from vaegan.config.names import WITH_DISCRIMINATOR, WITH_ENCODER, Family, Norm
 
 MOST_UNITS = 2**16  # of one layer
@@ -34,6 +34,23 @@ class NetworkConfig:
         at_most=MOST_UNITS,
         allowed=UNITS,
         unit="dimensions",
+    )
+    prior: Literal["normal", "mixture"] = setting(
+        "normal",
+        "What the posterior is held to, and samples are drawn from: N(0, I) as in the paper, or a "
+        "mixture of Gaussians that is learned with the encoder.",
+        models=WITH_ENCODER,
+        ignored_elsewhere=True,
+    )
+    prior_components: int = setting(
+        32,
+        "Gaussians of the learned prior.",
+        at_least=1,
+        at_most=4096,
+        unit="components",
+        models=WITH_ENCODER,
+        ignored_elsewhere=True,
+        needs=where("prior", "mixture"),
     )
     encoder_widths: tuple[int, ...] = setting(
         (64, 128, 256),

@@ -33,7 +33,7 @@ class ObjectiveConfig:
 
     beta: float = setting(
         1.0,
-        "Weight of the prior loss KL(q(z|x) || N(0, I)), in nats per image, in the encoder's "
+        "Weight of the prior loss KL(q(z|x) || p(z)), in nats per image, in the encoder's "
         "loss; the paper's is 1.",
         at_least=0,
         models=WITH_ENCODER,

@@ -22,7 +22,6 @@ from vaegan.metrics.attribute_similarity import RUNS, signs
 from vaegan.metrics.protocol import choose_rows
 from vaegan.metrics.regressor import Regressor, apply_regressor, fit_regressor
 from vaegan.model import VAEGAN
-from vaegan.randomness import prior_sample
 
 FEWEST = RUNS + 2  # test images: each asked vector has another source in each run
 USUAL = 1000  # test images
@@ -108,8 +107,8 @@ class Requests:
         return [self.moved(z[rows], values[rows], values) for rows in runs]
 
     def not_asked(self, count: int) -> list[Tensor]:
-        """For each run, `count` samples from N(0, I)."""
-        z = prior_sample(RUNS * count, self.model.config.network.latent_size, self.seed)
+        """For each run, `count` samples from the model's prior."""
+        z = self.model.draw_latents(RUNS * count, self.seed)
         return [self._decode(part) for part in z.split(count)]
 
     def _decode(self, z: Tensor) -> Tensor:

@@ -34,7 +34,6 @@ from vaegan.metrics.image_quality import peak_signal_to_noise, structural_simila
 from vaegan.metrics.protocol import Protocol, RealImages, check_classes_fit
 from vaegan.model import VAEGAN
 from vaegan.networks import Posterior
-from vaegan.randomness import prior_sample
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +135,9 @@ class Evaluator:
         count, seed = self.protocol.num_samples, self.protocol.seed
         size = model.config.network.latent_size
         if self.protocol.sampler == "prior":
-            return prior_sample(count, size, seed), {"sampler": "prior"}
+            learned = model.config.network.prior_components
+            of = {} if model.prior is None else {"prior": f"learned, {learned} components"}
+            return model.draw_latents(count, seed, classes), {"sampler": "prior", **of}
         training, labels = images.training, None
         assert training is not None
         if classes is not None and images.labels is not None:

@@ -36,9 +36,9 @@ def add_protocol_options(parser: argparse.ArgumentParser) -> None:
         "--sampler",
         choices=get_args(Sampler),
         default=default.sampler,
-        help="latents from N(0, I); from a 10-component Gaussian mixture fitted to those of the "
-        "training images; or of training images themselves, which shows how far samples can come "
-        "by a better prior alone (default: %(default)s)",
+        help="latents from the model's prior; from a 10-component Gaussian mixture fitted to "
+        "those of the training images; or of training images themselves, which shows how far "
+        "samples can come by a better prior alone (default: %(default)s)",
     )
     add(
         "--weights",

@@ -35,8 +35,8 @@ class Protocol:
     num_reconstructions: int | None = None
     """Held-out images to reconstruct; None for all of them, 0 for none."""
     sampler: Sampler = "prior"
-    """Latents from N(0, I), from a 10-component mixture fitted to the training latents, or of the
-    training images themselves."""
+    """Latents of the model's prior, of a 10-component mixture fitted to those of training images,
+    or of the training images themselves."""
     seed: int = 0
     """Of the latents."""
     batch_size: int = BLOCK

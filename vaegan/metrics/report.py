@@ -36,7 +36,7 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
         else "from a 10-component mixture of the latents"
     )
     sampler = {
-        "prior": "from N(0, I)",
+        "prior": "from the learned prior" if "prior" in made else "from N(0, I)",
         "gmm": mixture,
         "posterior": "from the posterior of training images",
     }

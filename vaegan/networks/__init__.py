@@ -1,14 +1,15 @@
 """The networks: tensors in, tensors out.
 
 `base.py` is what all families share, `paper.py` the family of Larsen et al. 2016, `residual.py` the
-residual one without norms; `classes.py` gives classes to both. `build.py` makes the networks of a
-model from its config.
+residual one without norms; `prior.py` is the prior that is learned; `classes.py` gives classes to
+all of them. `build.py` makes the networks of a model from its config.
 """
 
 from vaegan.networks.base import Absent, Judgement, Networks, Posterior, count_parameters
 from vaegan.networks.build import build_networks, check_memory
 from vaegan.networks.classes import without_projection
 from vaegan.networks.paper import Decoder, Discriminator, Encoder
+from vaegan.networks.prior import MixturePrior, Prior
 
 __all__ = [
     "Absent",
@@ -16,8 +17,10 @@ __all__ = [
     "Discriminator",
     "Encoder",
     "Judgement",
+    "MixturePrior",
     "Networks",
     "Posterior",
+    "Prior",
     "build_networks",
     "check_memory",
     "count_parameters",

@@ -42,6 +42,7 @@ class Absent(nn.Module):
 class Networks:
     """The networks of a model, bare or wrapped for distributed training.
 
+    `prior` is one that is learned (prior.py), and absent where the prior is N(0, I).
     `frozen` has networks by name that are run but not trained. `similarity_layers` are the layers
     l of the discriminator whose features a `Judgement` has, in that order, counted from 0. Where
     they are `conditional`, each trained network takes the images' classes as `labels`, int64 [B].
@@ -50,6 +51,7 @@ class Networks:
     encoder: nn.Module
     decoder: nn.Module
     discriminator: nn.Module
+    prior: nn.Module = field(default_factory=Absent)
     frozen: Mapping[str, nn.Module] = field(default_factory=dict)
     similarity_layers: tuple[int, ...] = ()
     conditional: bool = False
@@ -57,7 +59,7 @@ class Networks:
     def trained(self) -> dict[str, nn.Module]:
         """Those that are trained, by name, in the order in which a batch meets them."""
         own = {"encoder": self.encoder, "decoder": self.decoder}
-        own["discriminator"] = self.discriminator
+        own |= {"discriminator": self.discriminator, "prior": self.prior}
         return {name: module for name, module in own.items() if not isinstance(module, Absent)}
 
     def by_name(self) -> dict[str, nn.Module]:

@@ -10,6 +10,7 @@ from vaegan.config import DataConfig, Family, NetworkConfig
 from vaegan.errors import UserError
 from vaegan.networks import paper, residual
 from vaegan.networks.base import Absent, Networks
+from vaegan.networks.prior import MixturePrior
 
 FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig, int], nn.Module]]] = {
     "paper": {
@@ -50,13 +51,16 @@ def build_networks(
     for name in frozen:
         still[name] = built[name].eval().requires_grad_(False)
         built[name] = Absent()
-    layers = network.similarity_layers
+    prior: nn.Module = Absent()
+    if "prior" in trained:
+        prior = MixturePrior(network.prior_components, network.latent_size, classes)
     return Networks(
         built["encoder"],
         built["decoder"],
         built["discriminator"],
+        prior,
         still,
-        layers,
+        network.similarity_layers,
         network.conditional,
     )
 

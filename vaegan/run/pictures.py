@@ -72,7 +72,7 @@ def save_animation(path: Path, frames: Sequence[Path], seconds: float = 8.0) -> 
 
 # The panels of curves.png: title, unit, and which metrics are drawn under which label.
 PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("Prior loss", "KL, nats per image", {"loss/prior": "KL(q(z|x) || N(0, I))"}),
+    ("Prior loss", "KL, nats per image", {"loss/prior": "KL(q(z|x) || p(z))"}),
     (
         "GAN loss",
         "mean cost of an image",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vaegan.data import DataSet
 from vaegan.data.images import to_network_range
+from vaegan.latents import of_prior
 from vaegan.randomness import Purpose, generator, prior_sample
 from vaegan.run.pictures import GRID_COLUMNS, reconstruction_grid, sample_grid, save_png
 from vaegan.run.recording import Recorder
@@ -61,14 +62,15 @@ class Previews:
         encoder, decoder = averages.get("encoder"), averages["decoder"]
         latent_size, seed = config.network.latent_size, config.training.seed
         x = to_network_range(self.originals.images.to(learner.device))
-        z, of_samples, of_originals = prior_sample(SAMPLES, latent_size, seed), {}, {}
+        noise, of_samples, of_originals = prior_sample(SAMPLES, latent_size, seed), {}, {}
         if config.network.conditional:
             rows = min(len(config.data.classes), MOST_CLASSES)
-            z = z[:GRID_COLUMNS].repeat(rows, 1)
+            noise = noise[:GRID_COLUMNS].repeat(rows, 1)
             labels = torch.arange(rows).repeat_interleave(GRID_COLUMNS)
             of_samples["labels"] = labels.to(learner.device)
             assert self.originals.labels is not None
             of_originals["labels"] = self.originals.labels.to(learner.device)
+        z = of_prior(noise, seed, averages.get("prior"), of_samples.get("labels"))
         with torch.no_grad():
             grids = {"samples": sample_grid(decoder(z.to(learner.device), **of_samples))}
             if encoder is not None:

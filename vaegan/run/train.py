@@ -94,6 +94,7 @@ def build_trainer(
         latent_size=latent_size,
         device=device,
         augmented=bool(config.objective.augmentations),
+        components="prior" in learner.bare.trained(),
     )
     order = BatchOrder(images, partition, seed=seed)
     loader = Loader(source, order, noise, config.data, device)

@@ -9,6 +9,7 @@ import vaegan
 from vaegan.config import Config
 from vaegan.errors import in_one_line
 from vaegan.files.stored_model import Origin
+from vaegan.models import trained
 from vaegan.networks import count_parameters
 from vaegan.sharing.training_command import training_command
 from vaegan.sharing.training_record import Row, TrainingRecord, distance_name
@@ -77,7 +78,9 @@ def _title(config: Config, origin: Origin | None, file: str, samples: int) -> It
     yield ""
     yield f"![{samples} generated images]({file})"
     yield ""
-    yield f"{samples} samples from N(0, I), seed 0, unselected{weights}."
+    learned = "prior" in trained(config)
+    prior = "the prior that was learned with it" if learned else "N(0, I)"
+    yield f"{samples} samples from {prior}, seed 0, unselected{weights}."
 
 
 def _loading(config: Config, hub_name: str | None) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
     encoder.onnx   x [batch,C,S,S] in [-1, 1]  ->  mu, logvar [batch,Z]
     decoder.onnx   z [batch,Z]                 ->  x          [batch,C,S,S] in [-1, 1]
+    prior.onnx     noise [batch,Z] of N(0, I), component [batch] in [0, 1)  ->  z [batch,Z]
 
-Both are float32. Those of a conditional model take labels, int64 [batch], beside. Each is run by
+All are float32. A model whose prior is N(0, I) has no prior.onnx: the noise is z. Those of a
+conditional model take labels, int64 [batch], beside. Each is run by
 onnxruntime before it is written, and compared with torch.
 """
 
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from vaegan.errors import UserError
 from vaegan.files.extras import needed
 from vaegan.files.whole_files import whole_file
+from vaegan.networks import Prior
 from vaegan.sharing.output import free_folder
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class Part(NamedTuple):
 
 
 def write_onnx(model: "VAEGAN", folder: Path) -> None:
-    """Write `encoder.onnx`, where the model has one, and `decoder.onnx`.
+    """Write `decoder.onnx`, and `encoder.onnx` and `prior.onnx` where the model has them.
 
     `UserError` where the folder is not free, a package of the extra is missing, or onnxruntime
     computes other numbers than torch.
@@ -72,6 +75,18 @@ class _Pair(nn.Module):
         return mu, logvar
 
 
+class _Draw(nn.Module):
+    """Latents of a learned prior from noise."""
+
+    def __init__(self, prior: nn.Module) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, noise: Tensor, component: Tensor, labels: Tensor | None = None) -> Tensor:
+        learned: Prior = self.prior(labels)
+        return learned.sample(noise, component)
+
+
 def _parts(model: "VAEGAN") -> dict[str, Part]:
     data, generator = model.config.data, torch.Generator().manual_seed(0)
     parts = {}
@@ -85,6 +100,9 @@ def _parts(model: "VAEGAN") -> dict[str, Part]:
         parts["encoder"] = Part(_Pair(encoder).eval(), {"x": x, **beside}, ("mu", "logvar"))
     z = torch.randn(2, model.config.network.latent_size, generator=generator)
     parts["decoder"] = Part(copy.deepcopy(model.decoder).cpu().eval(), {"z": z, **beside}, ("x",))
+    if model.prior is not None:
+        draw = _Draw(copy.deepcopy(model.prior).cpu()).eval()
+        parts["prior"] = Part(draw, {"noise": z, "component": torch.rand(2), **beside}, ("z",))
     return parts
 
 

@@ -29,7 +29,8 @@ from torch.nn.parallel import DistributedDataParallel
 from vaegan.augmentation import augment
 from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
-from vaegan.networks import Judgement, Networks
+from vaegan.losses import mixture_prior_loss, prior_loss
+from vaegan.networks import Absent, Judgement, Networks, Posterior, Prior
 from vaegan.updates.balance import GradientBalance
 from vaegan.updates.penalties import Penalties
 
@@ -147,6 +148,19 @@ class Update(ABC, Generic[Forward, Known]):
         if batch.labels is None:
             raise ValueError("the networks are conditional, and the batch has no labels")
         return {"labels": batch.labels}
+
+    def prior(self, batch: Batch) -> Prior | None:
+        """The learned prior of these images; None for N(0, I)."""
+        if isinstance(self.networks.prior, Absent):
+            return None
+        prior: Prior = self.networks.prior(**self.condition(batch))
+        return prior
+
+    def prior_loss(self, posterior: Posterior, z: Tensor, prior: Prior | None) -> Tensor:
+        """L_prior of a micro-batch, nats per image: exact for N(0, I), else estimated at `z`."""
+        if prior is None:
+            return prior_loss(posterior.mu, posterior.logvar)
+        return mixture_prior_loss(posterior.logvar, prior.log_density(z))
 
     def judge(self, images: list[Tensor], batch: Batch) -> list[Judgement]:
         """The discriminator's features and logits of each kind of images of a batch."""

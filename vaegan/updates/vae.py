@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
-from vaegan.losses import at_variance, optimal_variance, prior_loss, similarity_loss
+from vaegan.losses import at_variance, optimal_variance, similarity_loss
 from vaegan.networks import Judgement, Networks
 from vaegan.updates.base import Metrics, Shared, Update, total
 from vaegan.updates.similarity import similarity_weights
@@ -94,7 +94,8 @@ class VAEUpdate(Update[Losses, SharedVariances]):
         """Both losses, as these images count."""
         condition = self.condition(batch)
         posterior = self.networks.encoder(batch.images, **condition)
-        x_rec = self.networks.decoder(posterior.sample(batch.noise.eps), **condition)
+        z = posterior.sample(batch.noise.eps)
+        x_rec = self.networks.decoder(z, **condition)
         compared = zip(
             self.weights, self._features(x_rec), self._features(batch.images), strict=True
         )
@@ -103,7 +104,7 @@ class VAEUpdate(Update[Losses, SharedVariances]):
             units[name] = batch.weigh(similarity_loss(f_rec, f_real))
             features[name] = f_rec.shape[1]
         return Losses(
-            batch.weigh(prior_loss(posterior.mu, posterior.logvar)),
+            batch.weigh(self.prior_loss(posterior, z, self.prior(batch))),
             units,
             features,
             batch.weigh((x_rec.detach() - batch.images).square().mean()),

@@ -3,7 +3,8 @@
 Letters as in vaegan/networks: `x` real images [B,C,S,S], `z` a sample of the posterior, `z_prior`
 of the prior, both [B,Z]; `x_rec` decoded from z, `x_gen` from z_prior; `f_*` features at layer l.
 
-    Enc follows  beta * L_prior + L_rec             no GAN gradient reaches the encoder
+    Enc follows  beta * L_prior + L_rec             no GAN gradient reaches the encoder,
+                                                    nor a prior that is learned with it
     Dec follows  gamma * L_rec - L_GAN
     Dis follows  L_GAN                              L_rec never trains the discriminator
 
@@ -31,8 +32,8 @@ from torch import Tensor
 
 from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
-from vaegan.losses import at_variance, optimal_variance, prior_loss, similarity_loss
-from vaegan.networks import Networks, Posterior
+from vaegan.losses import at_variance, optimal_variance, similarity_loss
+from vaegan.networks import Networks, Posterior, Prior
 from vaegan.updates.adversarial import Adversarial, adversarial_backward
 from vaegan.updates.balance import GradientBalance
 from vaegan.updates.base import Metrics, Shared, Update, cut, total
@@ -41,9 +42,12 @@ from vaegan.updates.similarity import similarity_weights
 
 
 class Decoded(NamedTuple):
-    """What encoder and decoder make of a micro-batch; z_leaf: where the decoder's graph begins."""
+    """What encoder and decoder make of a micro-batch; z_leaf: where the decoder's graph begins.
+
+    prior: None for N(0, I)."""
 
     posterior: Posterior
+    prior: Prior | None
     z: Tensor
     z_leaf: Tensor
     x_rec: Tensor
@@ -205,12 +209,12 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
         images = [x_rec] if x_gen is None else [x_rec, x_gen]
         torch.autograd.backward(images, [x_rec_grad, *gan_grads], inputs=parameters["decoder"])
 
-        # Encoder: beta * L_prior + L_rec.
-        prior = prior_loss(decoded.posterior.mu, decoded.posterior.logvar)
+        # Encoder: beta * L_prior + L_rec; a learned prior: beta * L_prior.
+        prior = self.prior_loss(decoded.posterior, decoded.z, decoded.prior)
         torch.autograd.backward(
             [decoded.z, self.scale(batch.weigh(o.beta * prior))],
             [z_grad, None],
-            inputs=parameters["encoder"],
+            inputs=[*parameters["encoder"], *parameters.get("prior", ())],
         )
         prior = batch.weigh(prior.detach())
         terms = {
@@ -234,8 +238,18 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
         z = posterior.sample(batch.noise.eps)
         z_leaf = cut(z)
         x_rec = decoder(z_leaf, **condition)
-        x_gen = decoder(batch.noise.z_prior, **condition) if self.show_gen else None
-        return Decoded(posterior, z, z_leaf, x_rec, x_gen)
+        prior = self.prior(batch)
+        x_gen = decoder(self._prior_latents(batch, prior), **condition) if self.show_gen else None
+        return Decoded(posterior, prior, z, z_leaf, x_rec, x_gen)
+
+    def _prior_latents(self, batch: Batch, prior: Prior | None) -> Tensor:
+        """The latents of x_gen, [b,Z]; L_GAN does not train the prior."""
+        noise = batch.noise
+        if prior is None:
+            return noise.z_prior
+        assert noise.component is not None
+        with torch.no_grad():
+            return prior.sample(noise.z_prior, noise.component)
 
 
 def _products(passed: ForwardPass, names: list[str]) -> Tensor:

@@ -45,8 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--sampler",
         choices=("prior", "gmm"),
         default="prior",
-        help="latents from N(0, I), or from a 10-component Gaussian mixture fitted to those of the "
-        "training images (default: %(default)s)",
+        help="latents from the model's prior, or from a 10-component Gaussian mixture fitted to "
+        "those of the training images (default: %(default)s)",
     )
     add_class_option(parser, "a row of the grid each (default: all)", several=True)
     add_data_dir(parser)
