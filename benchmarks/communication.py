@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vaegan.batch import Batch, Noise
 from vaegan.commands.base import Parser, exit_code, leave
-from vaegan.config import RecipeName
+from vaegan.config import DEFAULT_RECIPE, RecipeName
 from vaegan.devices import hardware
 from vaegan.errors import UserError
 from vaegan.processes import build_accelerator
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     parser = Parser((__doc__ or "").partition("\n\n")[0])
     add = parser.add_argument
-    add("--recipe", choices=get_args(RecipeName), default="default")
+    add("--recipe", choices=get_args(RecipeName), default=DEFAULT_RECIPE)
     add("--image-size", type=int, default=32, help="pixels (default: %(default)s)")
     add("--batch-size", type=int, default=32, help="images per process (default: %(default)s)")
     add("--rounds", type=int, default=7, help="of each way (default: %(default)s)")

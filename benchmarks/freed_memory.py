@@ -21,7 +21,7 @@ import torch
 from benchmarks.plan import Case
 from benchmarks.subjects import build_batch, build_learner
 from vaegan.commands.base import Parser, exit_code
-from vaegan.config import RecipeName
+from vaegan.config import DEFAULT_RECIPE, RecipeName
 from vaegan.devices import hardware
 from vaegan.errors import UserError
 from vaegan.host_memory import keep_freed_memory
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> Parser:
     parser = Parser((__doc__ or "").partition("\n\n")[0])
     add = parser.add_argument
-    add("--recipe", choices=get_args(RecipeName), default="default")
+    add("--recipe", choices=get_args(RecipeName), default=DEFAULT_RECIPE)
     add("--image-size", type=int, default=32, help="pixels (default: %(default)s)")
     add("--batch-size", type=int, default=64, help="images per step (default: %(default)s)")
     add("--steps", type=int, default=20, help="of each process (default: %(default)s)")

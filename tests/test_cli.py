@@ -49,7 +49,7 @@ def test_help_shows_every_option_with_the_recipes_defaults(
     for name in (*SETTINGS, "resume", "dry_run", "config"):
         option = name.replace("_", "-")
         assert f"--{option}" in text or f"--no-{option}" in text
-    default = {"default": "0.002", "larsen2016": "0.00039", "seed": "0.0003"}[recipe]
+    default = {"larsen2016": "0.00039", "seed": "0.0003"}.get(recipe, "0.002")
     assert f"(default: {default})" in " ".join(text.split())
 
 
@@ -200,4 +200,4 @@ def test_python_starts_the_script_and_a_bad_option_leaves_no_traceback(train: Co
 
 def test_no_option_at_all_trains_the_default_recipe_on_mnist5k() -> None:
     settings = parse([]).settings
-    assert settings == recipe_config(output_dir="runs/mnist5k-32px-vaegan-default-seed0")
+    assert settings == recipe_config(output_dir="runs/mnist5k-32px-vaegan-mixture-prior-seed0")

@@ -100,7 +100,7 @@ FIXED: dict[str, Any] = {"gamma_mode": "fixed", "gamma": 0.3}
 BF16_TOLERANCE = 0.06
 
 
-@pytest.mark.parametrize("recipe", ["default", "seed"])
+@pytest.mark.parametrize("recipe", ["mixture-prior", "seed"])
 @pytest.mark.parametrize("family", ["paper", "residual"])
 @pytest.mark.parametrize(
     ("precision", "passes", "tolerance"),

@@ -50,7 +50,7 @@ def test_larsen_recipe_has_the_authors_shape_at_32_pixels() -> None:
     assert (network.similarity_layer, network.similarity_point) == ((2,), "convolution")
 
 
-@pytest.mark.parametrize("recipe", ["default", "larsen2016", "seed"])
+@pytest.mark.parametrize("recipe", ["mixture-prior", "larsen2016", "seed"])
 @pytest.mark.parametrize("size", range(16, 257, 8))
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("channels", [1, 3])
@@ -119,7 +119,7 @@ def test_layer_l_beyond_the_last_is_refused() -> None:
         tiny_config(similarity_layer=(3,))
 
 
-@pytest.mark.parametrize("recipe", ["default", "larsen2016", "seed"])
+@pytest.mark.parametrize("recipe", ["mixture-prior", "larsen2016", "seed"])
 def test_initial_weights_keep_signals_at_unit_scale_without_norms(recipe: Any) -> None:
     """With norms off, the scale of every network's output is that of the initialisation alone."""
     config = recipe_config(
@@ -148,7 +148,7 @@ def _block_parameters(width: int, group: int = 16) -> int:
 
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_residual_networks_have_the_parameter_counts_of_their_formulas(blocks: int) -> None:
-    config = recipe_config("default", image_size=32, channels=1, blocks=blocks, **RESIDUAL)
+    config = recipe_config("mixture-prior", image_size=32, channels=1, blocks=blocks, **RESIDUAL)
     networks = build_networks(config.data, config.network)
     b = {width: blocks * _block_parameters(width) for width in (16, 32, 64, 128)}
     stem, shortcuts, map_ = 32 * 16 + 32, 32 * 64 + 64 * 128, 128 * 4 * 4
@@ -188,7 +188,7 @@ def test_residual_blocks_begin_as_the_identity_and_then_keep_the_scale(blocks: i
     first 0.5 to 0.83 of what enters the stages, later 1.5 to 3 times that.
     """
     torch.manual_seed(0)
-    config = recipe_config("default", image_size=32, channels=1, blocks=blocks, **RESIDUAL)
+    config = recipe_config("mixture-prior", image_size=32, channels=1, blocks=blocks, **RESIDUAL)
     at_first, growth = torch.zeros(3), torch.zeros(3)
     draws = 4
     for _ in range(draws):

@@ -106,7 +106,7 @@ def table() -> list[Row]:
     for record in json.loads(path.read_text())["runs"]:
         made = record["checkpoint"]
         config = recipe_config(
-            "default",
+            "normal-prior",
             "fashion-mnist",
             made["model"],
             seed=made["training_seed"],

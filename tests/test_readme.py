@@ -145,7 +145,7 @@ def test_command_works(command: str, data: Path) -> None:
     """As it stands but for its length, the widths of its networks, and CPUs instead of GPUs."""
     words = shlex.split(command.replace("launch/train.py", str(ROOT / "launch/train.py")))
     if "--resume" in words:
-        out = data / "runs/fashion-mnist-32px-vaegan-default-seed0"
+        out = data / "runs/fashion-mnist-32px-vaegan-mixture-prior-seed0"
         assert (out / "ckpt.pt").exists(), "the command before it has made the run"
         words[words.index("--epochs") + 1] = "1"
         words += ["--tracker", "none"]
@@ -209,7 +209,7 @@ def test_python_for_a_trained_model_works(
 
 def test_python_example_works(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [example] = [block for kind, block in BLOCKS if kind == "python"]
-    run = data / "runs/fashion-mnist-32px-vaegan-default-seed0"
+    run = data / "runs/fashion-mnist-32px-vaegan-mixture-prior-seed0"
     monkeypatch.chdir(run)
     names: dict[str, torch.Tensor] = {}
     exec(example, names)

@@ -32,7 +32,7 @@ SHORT += ["--eval-samples", "8", "--output", "out"]
 
 
 def curve(
-    *distances: float, seed: int = 0, contender: str = "default", ended: str | None = None
+    *distances: float, seed: int = 0, contender: str = "mixture-prior", ended: str | None = None
 ) -> Curve:
     """Evaluations after 1, 2, 3, ... seconds."""
     points = (Point(float(i), float(i), 10 * i, d) for i, d in enumerate(distances, 1))
@@ -82,14 +82,14 @@ def test_a_median_needs_two_of_three_seeds() -> None:
 
 def test_the_table_puts_the_fastest_first_and_ties_by_distance() -> None:
     runs = [
-        run_of(curve(90, 60, contender="default")),
+        run_of(curve(90, 60, contender="mixture-prior")),
         run_of(curve(90, 45, contender="larsen2016")),
         run_of(curve(90, 44, contender="gan")),
         run_of(curve(50, contender="pythae")),
         run_of(curve(90, 55, contender="pythae-same", ended="NaN")),
         run_of(curve(contender="seed", ended="NaN at once")),
     ]
-    order = ["pythae", "gan", "larsen2016", "pythae-same", "default", "seed"]
+    order = ["pythae", "gan", "larsen2016", "pythae-same", "mixture-prior", "seed"]
     assert [row["contender"] for row in summary(runs, 50)] == order
     conditions = {"dataset": "mnist5k", "image_size": 32, "max_seconds": 2.0, "evaluations": 2}
     conditions |= {"hardware": "a machine", "versions": {"torch": "2"}}
@@ -108,7 +108,7 @@ def test_the_table_puts_the_fastest_first_and_ties_by_distance() -> None:
 def test_the_median_curve_ends_where_most_seeds_have() -> None:
     whole, diverged, gone = curve(9, 7, 5), curve(8, ended="NaN"), curve(7, 6, ended="NaN")
     assert median_curve([whole, diverged, gone]) == [(1, 8), (2, 7)]
-    jumped = Curve("default", 1, (Point(2.0, 2.5, 20, 3.0),))
+    jumped = Curve("mixture-prior", 1, (Point(2.0, 2.5, 20, 3.0),))
     assert median_curve([whole, jumped]) == [(1, 9), (2.25, 5), (3, 5)]
     assert median_curve([]) == []
 
@@ -153,7 +153,7 @@ def record() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["default", "pythae-same", "pythae"])
+@pytest.mark.parametrize("name", ["mixture-prior", "pythae-same", "pythae"])
 def test_a_contender_is_judged_at_seconds_of_training_alone(seconds: None, name: str) -> None:
     """Whole, but for the clock and the process of its own: 8 steps, judged after 1 and 8."""
     if CONTENDERS[name].trainer == "pythae":
@@ -178,11 +178,14 @@ def test_a_contender_is_judged_at_seconds_of_training_alone(seconds: None, name:
 
 def test_a_training_that_diverges_is_a_result(seconds: None) -> None:
     broken = ["--lr", "1e30", "--log-every", "1", "--max-skipped-steps", "1"]
-    assert main([*SHORT, "--only", "default", "--seeds", "0", "--", *TINY_NETWORKS, *broken]) == 0
+    assert (
+        main([*SHORT, "--only", "mixture-prior", "--seeds", "0", "--", *TINY_NETWORKS, *broken])
+        == 0
+    )
     [found] = record()["runs"]
     assert "gradients that were not finite" in found["ended"]
     assert "checkpoint" not in found["ended"], "the run's folder is gone"
-    assert "Ended early: VAE/GAN, recipe default, seed 0" in Path("out/record.md").read_text()
+    assert "Ended early: VAE/GAN, recipe mixture-prior, seed 0" in Path("out/record.md").read_text()
 
 
 @pytest.fixture
@@ -201,20 +204,23 @@ def trained(in_folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-THREE = ["--only", "gan", "default", "seed"]
+THREE = ["--only", "gan", "mixture-prior", "seed"]
 
 
 def test_contenders_take_turns_forward_and_backward_and_none_is_trained_twice(
     trained: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*SHORT, *THREE, "--seeds", "0", "1", "13"]) == 130
-    forward, backward = ["default-seed0", "seed-seed0", "gan-seed0"], ["gan-seed1", "seed-seed1"]
-    assert trained == [*forward, *backward, "default-seed1", "default-seed13"]
+    forward, backward = (
+        ["mixture-prior-seed0", "seed-seed0", "gan-seed0"],
+        ["gan-seed1", "seed-seed1"],
+    )
+    assert trained == [*forward, *backward, "mixture-prior-seed1", "mixture-prior-seed13"]
     assert len(record()["runs"]) == 6
 
     trained.clear()
-    assert main([*SHORT, "--only", "default", "larsen2016", "--seeds", "1", "2"]) == 0
-    assert trained == ["larsen2016-seed1", "larsen2016-seed2", "default-seed2"]
+    assert main([*SHORT, "--only", "mixture-prior", "larsen2016", "--seeds", "1", "2"]) == 0
+    assert trained == ["larsen2016-seed1", "larsen2016-seed2", "mixture-prior-seed2"]
     assert len(record()["runs"]) == 9, "what was not asked for now is kept"
     table = Path("out/record.md").read_text()
     assert "larsen2016" in table
@@ -244,7 +250,7 @@ def test_the_options_are_those_of_the_contender(trained: list[str]) -> None:
     assert configs["larsen2016"].recipe == "larsen2016"
     assert configs["seed"].recipe == "seed"
     assert configs["gan"].model == "gan"
-    assert configs["pythae-same"] == configs["pythae"] == configs["default"]
+    assert configs["pythae-same"] == configs["pythae"] == configs["mixture-prior"]
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Page:
         made = record["checkpoint"]
         gan = {"similarity_from": "gan.pt"} if made["model"] == "vae-dis" else {}
         config = recipe_config(
-            "default", "mnist5k", made["model"], seed=made["training_seed"], **gan
+            "normal-prior", "mnist5k", made["model"], seed=made["training_seed"], **gan
         )
         run = RunFolder(where / Path(made["path"]).parent)
         if made["training_seed"] == 0:

@@ -29,10 +29,16 @@ class Contender:
 
 
 CONTENDERS: dict[str, Contender] = {
-    "default": Contender(
-        "VAE/GAN, recipe default",
+    "mixture-prior": Contender(
+        "VAE/GAN, recipe mixture-prior",
         "`launch/train.py` as it is",
         "#D55E00",
+    ),
+    "normal-prior": Contender(
+        "VAE/GAN, recipe normal-prior",
+        "`--recipe normal-prior`: this package's default before, with samples from N(0, I)",
+        "#F0E442",
+        ("--recipe", "normal-prior"),
     ),
     "larsen2016": Contender(
         "VAE/GAN, recipe larsen2016",
@@ -48,7 +54,7 @@ CONTENDERS: dict[str, Contender] = {
         ("--recipe", "seed"),
     ),
     "gan": Contender(
-        "GAN, recipe default",
+        "GAN, recipe mixture-prior",
         "`--model gan`: decoder and discriminator alone",
         "#E69F00",
         ("--model", "gan"),
@@ -56,9 +62,9 @@ CONTENDERS: dict[str, Contender] = {
     "pythae-same": Contender(
         "pythae VAEGAN, our networks",
         "pythae's model, loss and trainer with the networks, batch size, optimiser and learning "
-        "rates of the recipe default; what its configuration does not have (weights of the single "
-        "losses, fitted variances, other GAN losses, penalties, augmentation, falling learning "
-        "rates, averaged weights) is as pythae has it",
+        "rates of the recipe mixture-prior; what its configuration does not have (weights of the "
+        "single losses, fitted variances, other GAN losses, a learned prior, penalties, "
+        "augmentation, falling learning rates, averaged weights) is as pythae has it",
         "#CC79A7",
         trainer="pythae",
     ),

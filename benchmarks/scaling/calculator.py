@@ -19,7 +19,7 @@ from benchmarks.scaling.report import as_text
 from benchmarks.scaling.step_time import from_benchmark, measure
 from benchmarks.scaling.update_trace import UpdateTrace, trace_update
 from vaegan.commands.base import Parser, exit_code
-from vaegan.config import Config, DatasetName, Precision, RecipeName
+from vaegan.config import DEFAULT_RECIPE, Config, DatasetName, Precision, RecipeName
 from vaegan.errors import UserError
 from vaegan.metrics.report import check_writable, write_record
 from vaegan.recipes import recipe_config
@@ -40,7 +40,12 @@ def parser() -> Parser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--recipe", choices=get_args(RecipeName), default="default", help="as in launch/train.py")
+    add(
+        "--recipe",
+        choices=get_args(RecipeName),
+        default=DEFAULT_RECIPE,
+        help="as in launch/train.py",
+    )
     add("--model", choices=("vaegan", "vae", "gan"), default="vaegan", help="as in launch/train.py")
     add("--dataset", choices=get_args(DatasetName), default="mnist5k", help="for size and channels")
     add("--image-size", type=int, help="pixels, if not the data set's or the recipe's")

@@ -27,8 +27,11 @@ TINY_OPTIONS = as_options(**TINY)
 
 
 def tiny_config(**settings: Any) -> Config:
-    """The default recipe on tiny networks, with some settings changed."""
-    return recipe_config("default", **{**TINY, **settings})
+    """The default recipe on tiny networks, with some settings changed.
+
+    The prior is N(0, I): that of the recipe has tests of its own (test_prior.py).
+    """
+    return recipe_config(**{**TINY, "prior": "normal", **settings})
 
 
 def noise_for(images: int) -> BatchNoise:

@@ -9,6 +9,7 @@ from vaegan.config.data import DataConfig
 from vaegan.config.evaluation import EvaluationConfig
 from vaegan.config.facts import Condition, Facts
 from vaegan.config.names import (
+    DEFAULT_RECIPE,
     MOST_IMAGES,
     MOST_STEPS,
     DatasetName,
@@ -27,6 +28,7 @@ from vaegan.config.training import TrainingConfig
 from vaegan.config.tree import FACTS, GROUP_OF, GROUPS, SETTINGS, Config
 
 __all__ = [
+    "DEFAULT_RECIPE",
     "FACTS",
     "GROUPS",
     "GROUP_OF",

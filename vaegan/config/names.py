@@ -4,7 +4,8 @@ from typing import Literal
 
 DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "celeba", "lfw", "folder"]
 ModelName = Literal["vaegan", "vae", "vae-dis", "gan"]
-RecipeName = Literal["default", "larsen2016", "seed"]
+RecipeName = Literal["mixture-prior", "normal-prior", "larsen2016", "seed"]
+DEFAULT_RECIPE: RecipeName = "mixture-prior"
 Family = Literal["paper", "residual"]
 Norm = Literal["batch", "group", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

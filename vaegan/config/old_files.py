@@ -5,6 +5,8 @@ from typing import Any
 
 from vaegan.errors import UserError
 
+RENAMED_RECIPE = "default"  # as normal-prior was called
+
 
 def with_todays_groups(values: Mapping[str, Any], group_of: Mapping[str, str]) -> Mapping[str, Any]:
     """`values` with the settings of the group `run`, which files of version 1 have, sorted in.
@@ -42,7 +44,10 @@ def without_removed_settings(values: Mapping[str, Any], origin: str) -> Mapping[
 
 
 def with_todays_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`values` with a single layer l, where earlier versions had no more, as a list of one."""
+    """`values` with today's name of a recipe that was renamed, and with a single layer l, where
+    earlier versions had no more, as a list of one."""
+    if values.get("recipe") == RENAMED_RECIPE:
+        values = {**values, "recipe": "normal-prior"}
     network = values.get("network")
     if not isinstance(network, Mapping) or type(network.get("similarity_layer")) is not int:
         return values

@@ -17,7 +17,7 @@ from vaegan.config.conditions import trains_batch_norm
 from vaegan.config.data import DataConfig
 from vaegan.config.evaluation import EvaluationConfig
 from vaegan.config.facts import Facts, setting
-from vaegan.config.names import ADVERSARIAL, ModelName, RecipeName
+from vaegan.config.names import ADVERSARIAL, DEFAULT_RECIPE, ModelName, RecipeName
 from vaegan.config.network import NetworkConfig
 from vaegan.config.objective import ObjectiveConfig
 from vaegan.config.old_files import (
@@ -43,10 +43,10 @@ class Config:
         role="identity",
     )
     recipe: RecipeName = setting(
-        "default",
-        "A named set of values for the options below, which each of them overrides: default "
-        "is this project's, larsen2016 the paper's author's, seed the first PyTorch "
-        "version's.",
+        DEFAULT_RECIPE,
+        "A named set of values for the options below, which each of them overrides: "
+        "mixture-prior is this project's, normal-prior its earlier one, larsen2016 the paper's "
+        "author's, seed the first PyTorch version's.",
         role="setup",
     )
     data: DataConfig = field(default_factory=DataConfig)
