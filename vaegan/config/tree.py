@@ -113,6 +113,11 @@ class Config:
             own[group] = dataclasses.replace(getattr(self, group), **changes)
         return dataclasses.replace(self, **own)
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of one image's latents: (Z,) for vectors."""
+        return (self.network.latent_size,)
+
     def has_batch_norm(self) -> bool:
         """Whether a network that is trained normalises by the statistics of its batch."""
         network = self.network

@@ -16,13 +16,13 @@ LEAK = 0.2  # slope of leaky ReLU below 0
 
 
 class Posterior(NamedTuple):
-    """q(z|x) = N(mu, diag(exp(logvar))), each [B,Z]."""
+    """q(z|x) = N(mu, diag(exp(logvar))), each [B,Z], or [B,c,h,w] where latents are maps."""
 
     mu: Tensor
     logvar: Tensor
 
     def sample(self, eps: Tensor) -> Tensor:
-        """z = mu + sigma * eps, for eps ~ N(0, I) of shape [B,Z]: the reparametrisation trick."""
+        """z = mu + sigma * eps, for eps ~ N(0, I) of mu's shape: the reparametrisation trick."""
         return self.mu + torch.exp(0.5 * self.logvar) * eps
 
 

@@ -87,11 +87,11 @@ def build_trainer(
 
     learner, meter = Learner(config, accelerator), Meter()
     load_weights_of(learner, meter, checkpoint, config, accelerator)
-    seed, latent_size = config.training.seed, config.network.latent_size
+    seed = config.training.seed
     noise = BatchNoise(
         partition,
         seed=seed,
-        latent_size=latent_size,
+        latent_shape=config.latent_shape,
         device=device,
         augmented=bool(config.objective.augmentations),
     )
