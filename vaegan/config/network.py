@@ -251,6 +251,13 @@ class NetworkConfig:
         needs=IN_KL_FAMILY,
         alters="nothing",
     )
+    shift_factor: float = setting(
+        0.0,
+        "What they subtract from the latents before. It is written into exports to diffusers too, "
+        "and --init-from sets it.",
+        needs=IN_KL_FAMILY,
+        alters="nothing",
+    )
     init_from: str = setting(
         "",
         "A published autoencoder whose weights encoder and decoder begin with, and whose sizes "

@@ -58,7 +58,8 @@ class Previews:
         """Draw both grids; the models of baselines may have no encoder to reconstruct with."""
         learner, config = self.learner, self.learner.config
         averages = {name: average.module for name, average in learner.ema.items()}
-        encoder, decoder = averages.get("encoder"), averages["decoder"]
+        decoder = averages["decoder"]
+        encoder = averages.get("encoder", learner.bare.frozen.get("encoder"))
         seed = config.training.seed
         x = to_network_range(self.originals.images.to(learner.device))
         z, of_samples, of_originals = prior_sample(SAMPLES, config.latent_shape, seed), {}, {}
