@@ -76,6 +76,8 @@ def published_settings(folder: Path) -> dict[str, Any]:
     values = {**_defaults(), **values}
     try:
         return _settings(values, path)
+    except UserError:
+        raise
     except (TypeError, ValueError):
         raise UserError(
             f"{path} has values of another kind than diffusers writes: give another autoencoder."
