@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.support.commands import ROOT, Command, as_options, run_command
-from tests.support.tiny import TINY, TINY_OPTIONS, tiny_config
+from tests.support.tiny import TINY, TINY_MAPS, TINY_OPTIONS, tiny_config
 from vaegan.commands.base import leave
 
 WORLDS = (2, 3)  # of which 3 cannot share 8 images evenly
@@ -67,6 +67,15 @@ CASES: dict[str, dict[str, Any]] = {
         "classes": tuple("0123456789"),
         "accumulate": 2,
     },
+    "maps, accumulated": {
+        **SETTINGS,
+        **TINY_MAPS,
+        "gan_loss": "hinge",
+        "r1": 1.0,
+        "accumulate": 2,
+        "gradient_checkpointing": True,
+    },
+    "maps, frozen encoder": {**SETTINGS, **TINY_MAPS, "freeze_encoder": True},
     "batch norm": {"global_batch_size": GLOBAL_BATCH},
     # Over many steps, statistics of two images each let rounding grow to any size.
     "batch norm, three steps": {"global_batch_size": GLOBAL_BATCH},
@@ -121,7 +130,7 @@ def train_in_float64(folder: Path) -> None:
         noise = BatchNoise(
             partition,
             seed=0,
-            latent_size=config.network.latent_size,
+            latent_shape=config.latent_shape,
             device=learner.device,
             augmented=bool(config.objective.augmentations),
             components="prior" in learner.bare.trained(),

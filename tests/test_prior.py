@@ -184,7 +184,7 @@ def test_a_model_draws_from_its_prior_and_resumes_with_it(train: Command, tmp_pa
     for name, value in one.prior.state_dict().items():
         assert torch.equal(value, weights[name]), name
     z = one.draw_latents(64, seed=3)
-    noise = prior_sample(64, 6, 3)
+    noise = prior_sample(64, (6,), 3)
     learned = one.prior()
     near = (z.unsqueeze(1) - learned.means - (learned.logvars / 2).exp() * noise.unsqueeze(1)).abs()
     assert near.amax(2).amin(1).max() < 1e-5  # each is of one of the components, with its noise

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.files.extras import needed
 from vaegan.networks import Posterior, Prior
@@ -38,7 +39,7 @@ class Mixture:
         if component is None:
             source = generator(seed, Purpose.SAMPLES, index=1)
             component = torch.multinomial(self.weights, count, replacement=True, generator=source)
-        z = prior_sample(count, self.means.shape[1], seed)
+        z = prior_sample(count, self.means.shape[1:], seed)
         for k in range(len(self.weights)):
             chosen = component == k
             z[chosen] = (self.means[k] + z[chosen].double() @ self.roots[k].T).float()
@@ -62,6 +63,14 @@ def of_prior(
         learned = prior() if labels is None else prior(labels.to(device))
         learned = Prior(*(part.cpu().double() for part in learned))
         return learned.sample(noise.cpu().double(), component).float()
+
+
+def refuse_maps(config: Config, instead: str) -> None:
+    """`UserError` where the latents of a model are maps and vectors are needed: do `instead`."""
+    if config.network.family == "kl":
+        raise UserError(
+            f"The latents of a model of family kl are maps, and vectors are needed here: {instead}."
+        )
 
 
 def draw_from(posterior: Posterior, seed: int) -> Tensor:

@@ -15,23 +15,25 @@ from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights
 from vaegan.files.stored_model import Origin, WeightsName, read_stored_model
 from vaegan.latent_paths import Mode, closed_walk, path_between
-from vaegan.latents import Mixture, of_prior
+from vaegan.latents import Mixture, of_prior, refuse_maps
 from vaegan.models import check_model_fits, model_networks
-from vaegan.networks import Networks, Posterior
+from vaegan.networks import Networks, Posterior, images_at_once
 from vaegan.randomness import prior_sample
 from vaegan.sharing.hub import HubMethods
-
-BATCH = 256  # images in a network at a time
 
 
 class VAEGAN(HubMethods):
     """A model's networks in evaluation mode. Images are float32 [B,C,S,S] in [-1, 1].
 
+    A model of family kl takes images [B,C,H,W] whose height and width are any multiples of f, and
+    its latents are maps [B,c,H/f,W/f] where others are vectors [B,Z]. What it decodes may lie a
+    little outside [-1, 1].
+
     A baseline lacks some: `encoder` is None for a GAN, `discriminator` for a VAE. `prior` is None
     where it is N(0, I).
 
     Evaluation mode means that batch norm uses its running statistics, so that an image does not
-    depend on the others of its batch. The networks see `BATCH` images at a time. Results are on
+    depend on the others of its batch. The networks see `images_at_once`. Results are on
     `device`, wherever the arguments are.
     """
 
@@ -65,7 +67,8 @@ class VAEGAN(HubMethods):
         for images of another shape or type, and for labels that do not fit.
         """
         encoder, x = self.check_encoder(), self._checked(x)
-        found = [encoder(part, **given) for part, given in self._parts(x, labels)]
+        pixels = x.shape[-2] * x.shape[-1]
+        found = [encoder(part, **given) for part, given in self._parts(x, labels, pixels)]
         return Posterior(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def encode_batches(self, batches: Iterable[Tensor], labels: Tensor | None = None) -> Posterior:
@@ -84,7 +87,11 @@ class VAEGAN(HubMethods):
     @torch.no_grad()
     def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
         """z [N,Z] to images [N,C,S,S] in [-1, 1]; `labels` are as `condition` takes them."""
-        return torch.cat([self.decoder(part, **given) for part, given in self._parts(z, labels)])
+        network, pixels = self.config.network, self.config.data.image_size**2
+        if network.family == "kl":
+            pixels = z.shape[-2] * z.shape[-1] * network.downsampling**2
+        parts = self._parts(z, labels, pixels)
+        return torch.cat([self.decoder(part, **given) for part, given in parts])
 
     def reconstruct(self, x: Tensor, labels: Labels | None = None) -> Tensor:
         """x_rec [N,C,S,S], decoded from the posterior's mean, with the labels of `x`."""
@@ -127,6 +134,7 @@ class VAEGAN(HubMethods):
         _check("count", count, 1, MOST_IMAGES)
         _check("seed", seed, 0, 2**31 - 1)
         if mixture is not None:
+            refuse_maps(self.config, "leave the mixture out")
             if mixture.of_classes != self.is_conditional:
                 raise UserError(
                     "The mixture is not one for this model: fit it by mixture_of, with labels and "
@@ -134,7 +142,7 @@ class VAEGAN(HubMethods):
                 )
             given = self.condition(labels, count).get("labels")
             return mixture.sample(count, seed, None if given is None else given.cpu())
-        noise = prior_sample(count, self.config.network.latent_size, seed)
+        noise = prior_sample(count, self.config.latent_shape, seed)
         return of_prior(noise, seed, self.prior, self._classes_of_latents(count, labels))
 
     def _classes_of_latents(self, count: int, labels: Labels | None) -> Tensor | None:
@@ -186,7 +194,7 @@ class VAEGAN(HubMethods):
         labels = self.in_turn(count) if labels is None else labels
         self.condition(labels, count)  # refuses labels before the first frame
         given = self._classes_of_latents(count, labels)
-        path = closed_walk(count, self.config.network.latent_size, frames, seed)
+        path = closed_walk(count, self.config.latent_shape, frames, seed)
         return (self.decode(of_prior(z, seed, self.prior, given), labels) for z in path)
 
     def read_images(self, paths: str | Path | Sequence[str | Path]) -> Tensor:
@@ -226,36 +234,53 @@ class VAEGAN(HubMethods):
         return {"labels": class_labels(labels, count, self.classes).to(self.device)}
 
     def _parts(
-        self, rows: Tensor, labels: Labels | None
+        self, rows: Tensor, labels: Labels | None, pixels: int
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Rows on the model's device, a batch at a time, and what the network takes beside them."""
+        """Rows on the model's device, a batch at a time, and what the network takes beside them.
+
+        `pixels` are those of each row's image.
+        """
         given = self.condition(labels, len(rows))
-        for start in range(0, len(rows), BATCH):
-            part = slice(start, start + BATCH)
+        batch = images_at_once(self.config.network, pixels)
+        for start in range(0, len(rows), batch):
+            part = slice(start, start + batch)
             yield rows[part].to(self.device), {name: value[part] for name, value in given.items()}
 
     def _end(self, end: int | Tensor, label: int | str | None) -> Tensor:
         """Latents [B,Z] of one end of an interpolation."""
         if not isinstance(end, Tensor):
             return self.draw_latents(1, end, label).to(self.device)
+        shape = self.config.latent_shape
+        if end.ndim - len(shape) in (0, 1) and tuple(end.shape[-len(shape) :]) == shape:
+            return end.reshape(-1, *shape).to(self.device)
         if end.ndim in (3, 4):
             return self.encode(end if end.ndim == 4 else end.unsqueeze(0), label).mu
-        size = self.config.network.latent_size
-        if end.ndim not in (1, 2) or end.shape[-1] != size:
-            raise UserError(
-                f"A tensor of shape {tuple(end.shape)} is no end of an interpolation: give images "
-                f"[C,S,S], latents [{size}], or the seed of a sample."
-            )
-        return end.reshape(-1, size).to(self.device)
+        raise UserError(
+            f"A tensor of shape {tuple(end.shape)} is no end of an interpolation: give images "
+            f"[C,S,S], latents [{','.join(map(str, shape))}], or the seed of a sample."
+        )
 
     def _checked(self, x: Tensor) -> Tensor:
-        data = self.config.data
+        data, network = self.config.data, self.config.network
         shape = (data.channels, data.image_size, data.image_size)
+        if network.family == "kl" and x.ndim == 4:
+            return self._checked_maps(x)
         if tuple(x.shape[1:]) != shape or not len(x) or not x.is_floating_point():
             raise UserError(
                 f"Images of shape {tuple(x.shape)} and type {x.dtype} do not fit this model: give "
                 f"floating-point [N,{data.channels},{data.image_size},{data.image_size}] in "
                 "[-1, 1], as read_images does."
+            )
+        return x
+
+    def _checked_maps(self, x: Tensor) -> Tensor:
+        channels, factor = self.config.data.channels, self.config.network.downsampling
+        sides = x.shape[2:]
+        fits = x.shape[1] == channels and all(side and side % factor == 0 for side in sides)
+        if not fits or not len(x) or not x.is_floating_point():
+            raise UserError(
+                f"Images of shape {tuple(x.shape)} and type {x.dtype} do not fit this model: give "
+                f"floating-point [N,{channels},H,W] in [-1, 1], with H and W multiples of {factor}."
             )
         return x
 

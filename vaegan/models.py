@@ -50,18 +50,26 @@ MODELS: dict[str, Model] = {
 
 def model_networks(config: Config) -> Networks:
     """The networks of `config.model` with fresh weights, drawn from torch's global generator."""
-    frozen = MODELS[config.model].frozen
-    return build_networks(config.data, config.network, trained=trained(config), frozen=frozen)
+    return build_networks(
+        config.data, config.network, trained=trained(config), frozen=_frozen(config)
+    )
 
 
 def trained(config: Config) -> tuple[str, ...]:
     """The networks that a run of `config` trains, by name, a learned prior among them."""
     model = MODELS[config.model]
-    learned = model.has_encoder and config.network.prior != "normal"
-    return (*model.trained, "prior") if learned else model.trained
+    resting = ("encoder",) if config.network.freeze_encoder and model.has_encoder else ()
+    learned = ("prior",) if config.network.prior != "normal" and model.has_encoder else ()
+    return (*(name for name in model.trained if name not in resting), *learned)
+
+
+def _frozen(config: Config) -> tuple[str, ...]:
+    """The networks that a run of `config` runs and does not train, by name."""
+    model = MODELS[config.model]
+    resting = config.network.freeze_encoder and model.has_encoder
+    return (*model.frozen, "encoder") if resting else model.frozen
 
 
 def check_model_fits(config: Config) -> None:
     """`UserError` where this machine's memory does not hold the weights of `config.model`."""
-    frozen = MODELS[config.model].frozen
-    check_memory(config.data, config.network, (*trained(config), *frozen))
+    check_memory(config.data, config.network, (*trained(config), *_frozen(config)))

@@ -4,9 +4,19 @@ from typing import Literal
 
 DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "celeba", "lfw", "folder"]
 ModelName = Literal["vaegan", "vae", "vae-dis", "gan"]
-RecipeName = Literal["mixture-prior", "normal-prior", "larsen2016", "seed"]
+RecipeName = Literal[
+    "mixture-prior",
+    "normal-prior",
+    "larsen2016",
+    "seed",
+    "kl-f4",
+    "kl-f8",
+    "kl-f16",
+    "kl-learned",
+    "kl-small",
+]
 DEFAULT_RECIPE: RecipeName = "mixture-prior"
-Family = Literal["paper", "residual"]
+Family = Literal["paper", "residual", "kl"]
 Norm = Literal["batch", "group", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 

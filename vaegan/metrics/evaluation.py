@@ -16,7 +16,14 @@ from torch import Tensor
 from vaegan.data.images import to_network_range, to_uint8
 from vaegan.devices import all_cores
 from vaegan.errors import UserError
-from vaegan.latents import COMPONENTS, choose_images, draw_from, fit_classes, fit_mixture
+from vaegan.latents import (
+    COMPONENTS,
+    choose_images,
+    draw_from,
+    fit_classes,
+    fit_mixture,
+    refuse_maps,
+)
 from vaegan.metrics import distances
 from vaegan.metrics.algebra import algebra_device
 from vaegan.metrics.by_class import distances_by_class
@@ -70,6 +77,8 @@ class Evaluator:
         numbers; the others return an empty dictionary. Samples of a conditional model have classes
         as frequent as the reference's. Raises `UserError` where its classes are not the images'.
         """
+        if self.protocol.sampler == "gmm":
+            refuse_maps(model.config, "use --sampler prior or posterior")
         check_classes_fit(model.config, images.labels.class_names if images.labels else ())
         model = _in_float64(model, self.accelerator.device)
         real = images.labels if model.is_conditional else None
@@ -133,7 +142,7 @@ class Evaluator:
     ) -> tuple[Tensor, dict[str, Any]]:
         """z [N,Z] of all samples, which have these `classes`, and how they were drawn."""
         count, seed = self.protocol.num_samples, self.protocol.seed
-        size = model.config.network.latent_size
+        shape = model.config.latent_shape
         if self.protocol.sampler == "prior":
             learned = model.config.network.prior_components
             of = {} if model.prior is None else {"prior": f"learned, {learned} components"}
@@ -162,7 +171,7 @@ class Evaluator:
         latents = draw_from(Posterior(mu, logvar), seed)  # the training images
         if self.protocol.sampler == "posterior":
             return latents, {"sampler": "posterior"}
-        z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
+        z, how = torch.zeros(count, *shape), {"sampler": "gmm", "components": COMPONENTS}
         if self.accelerator.is_main_process and labels is not None:
             mixture = fit_classes(latents, labels, len(model.classes))
             z = mixture.sample(count, seed, classes)

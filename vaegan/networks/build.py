@@ -8,9 +8,12 @@ from torch import nn
 
 from vaegan.config import DataConfig, Family, NetworkConfig
 from vaegan.errors import UserError
-from vaegan.networks import paper, residual
+from vaegan.networks import kl, paper, residual
 from vaegan.networks.base import Absent, Networks
 from vaegan.networks.prior import MixturePrior
+
+BATCH = 256  # images in a network at a time, without gradients
+PIXELS = 2**19  # in those of family kl, whose widest maps are as large as the images
 
 FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig, int], nn.Module]]] = {
     "paper": {
@@ -22,6 +25,11 @@ FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig, int], nn.M
         "encoder": residual.Encoder,
         "decoder": residual.Decoder,
         "discriminator": residual.Discriminator,
+    },
+    "kl": {
+        "encoder": kl.Encoder,
+        "decoder": kl.Decoder,
+        "discriminator": kl.Discriminator,
     },
 }
 """The networks of each family, in the order in which a batch meets them."""
@@ -38,7 +46,8 @@ def build_networks(
 
     `trained` and `frozen` are those of a model, by name. Frozen ones are in evaluation mode, and
     without classes: of a frozen discriminator only the features at the layers l are used, which do
-    not depend on them. Raises `UserError` for a conditional model without names of classes.
+    not depend on them. Raises `UserError` for a conditional model without names of classes, and
+    where the package that a family needs is missing.
     """
     classes = number_of_classes(data, network)
     built = {
@@ -50,7 +59,8 @@ def build_networks(
     still: dict[str, nn.Module] = {}
     for name in frozen:
         still[name] = built[name].eval().requires_grad_(False)
-        built[name] = Absent()
+        if name == "discriminator":  # it judges nothing: only its features are used
+            built[name] = Absent()
     prior: nn.Module = Absent()
     if "prior" in trained:
         prior = MixturePrior(network.prior_components, network.latent_size, classes)
@@ -73,6 +83,11 @@ def number_of_classes(data: DataConfig, network: NetworkConfig) -> int:
             "data.classes, in the order of the labels."
         )
     return len(data.classes) if network.conditional else 0
+
+
+def images_at_once(network: NetworkConfig, pixels: int) -> int:
+    """How many images of so many pixels are in a network at a time where nothing is trained."""
+    return max(1, min(BATCH, PIXELS // pixels)) if network.family == "kl" else BATCH
 
 
 def check_memory(data: DataConfig, network: NetworkConfig, names: tuple[str, ...]) -> None:

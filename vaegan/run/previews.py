@@ -8,6 +8,7 @@ from torch import Tensor
 from vaegan.data import DataSet
 from vaegan.data.images import to_network_range
 from vaegan.latents import of_prior
+from vaegan.networks import images_at_once
 from vaegan.randomness import Purpose, generator, prior_sample
 from vaegan.run.pictures import GRID_COLUMNS, reconstruction_grid, sample_grid, save_png
 from vaegan.run.recording import Recorder
@@ -59,10 +60,11 @@ class Previews:
         """Draw both grids; the models of baselines may have no encoder to reconstruct with."""
         learner, config = self.learner, self.learner.config
         averages = {name: average.module for name, average in learner.ema.items()}
-        encoder, decoder = averages.get("encoder"), averages["decoder"]
-        latent_size, seed = config.network.latent_size, config.training.seed
+        decoder = averages["decoder"]
+        encoder = averages.get("encoder", learner.bare.frozen.get("encoder"))
+        seed = config.training.seed
         x = to_network_range(self.originals.images.to(learner.device))
-        noise, of_samples, of_originals = prior_sample(SAMPLES, latent_size, seed), {}, {}
+        noise, of_samples, of_originals = prior_sample(SAMPLES, config.latent_shape, seed), {}, {}
         if config.network.conditional:
             rows = min(len(config.data.classes), MOST_CLASSES)
             noise = noise[:GRID_COLUMNS].repeat(rows, 1)
@@ -71,10 +73,18 @@ class Previews:
             assert self.originals.labels is not None
             of_originals["labels"] = self.originals.labels.to(learner.device)
         z = of_prior(noise, seed, averages.get("prior"), of_samples.get("labels"))
+        # All at once, except with maps as latents, which take no labels.
+        most = images_at_once(config.network, config.data.image_size**2)
+
+        def decoded(latents: Tensor, **labels: Tensor) -> Tensor:
+            parts = latents.to(learner.device).split(most)
+            return torch.cat([decoder(part, **labels) for part in parts])
+
         with torch.no_grad():
-            grids = {"samples": sample_grid(decoder(z.to(learner.device), **of_samples))}
+            grids = {"samples": sample_grid(decoded(z, **of_samples))}
             if encoder is not None:
-                x_rec = decoder(encoder(x, **of_originals).mu, **of_originals)
+                mu = torch.cat([encoder(part, **of_originals).mu for part in x.split(most)])
+                x_rec = decoded(mu, **of_originals)
                 grids["reconstructions"] = reconstruction_grid(x, x_rec)
         self.recorder.record_images(grids, step)
         for name, grid in grids.items():
