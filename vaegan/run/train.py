@@ -11,7 +11,7 @@ from vaegan.data import BatchOrder, Loader
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights, read_inference_file
 from vaegan.networks import without_projection
-from vaegan.processes import build_accelerator
+from vaegan.processes import build_accelerator, local_main_first
 from vaegan.randomness import BatchNoise
 from vaegan.run.collapse import CollapseWatch
 from vaegan.run.failures import failures_explained
@@ -47,6 +47,11 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     accelerator = build_accelerator(config.compute.precision)
     check_compile(config, accelerator)
     check_sync_batchnorm(config, accelerator)
+    if config.has_lpips:  # refused before any work; fetched once on each machine
+        from vaegan.networks.lpips_weights import load_lpips  # with torchvision, which is slow
+
+        with local_main_first(accelerator):
+            load_lpips(config.objective.lpips_file)
     evaluation = None
     if config.evaluation.eval_every:
         from vaegan.run.evaluating import (
