@@ -78,7 +78,9 @@ def reference_losses(
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
 
-    learned = iter(decoder.log_variance) if o.likelihood == "learned-variance" else None
+    learned = None
+    if o.likelihood == "learned-variance":
+        learned = iter(decoder.get_parameter("log_variance"))
 
     def likelihood(distance: Tensor, order: float) -> Tensor:
         """Of [B,F] squared distances, order 2, or absolute ones, order 1."""
