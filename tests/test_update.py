@@ -37,8 +37,36 @@ def reference_gradients(
     noise: Noise,
     gamma: float,
     labels: Tensor | None = None,
+    **how: Any,
 ) -> dict[str, list[Tensor]]:
-    """Algorithm 1 written down without a thought for speed; `labels` of a conditional model."""
+    """Algorithm 1 written down without a thought for speed; `how` is of `reference_losses`."""
+    losses = reference_losses(networks, config, x, noise, gamma, labels, **how)
+    return {
+        name: list(
+            torch.autograd.grad(
+                losses[name], list(getattr(networks, name).parameters()), retain_graph=True
+            )
+        )
+        for name in ("encoder", "decoder", "discriminator")
+    }
+
+
+def reference_losses(
+    networks: Networks,
+    config: Config,
+    x: Tensor,
+    noise: Noise,
+    gamma: float,
+    labels: Tensor | None = None,
+    *,
+    gan_weight: float = 1.0,
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
+    averages: tuple[float, float] | None = None,
+) -> dict[str, Tensor]:
+    """The loss of each network, and the two that the decoder's is made of, `rec` and `gan`.
+
+    `labels` are of a conditional model, `averages` LeCam's of earlier logits of reals and fakes.
+    """
     o = config.objective
     encoder, decoder, discriminator = networks.by_name().values()
     mu, logvar = encoder(x, labels)
@@ -51,32 +79,51 @@ def reference_gradients(
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0))
     prior = prior.flatten(1).sum(1).mean()
 
-    def likelihood(difference: Tensor) -> Tensor:
-        squared = difference.flatten(1).pow(2)
+    learned = None
+    if o.likelihood == "learned-variance":
+        learned = iter(decoder.get_parameter("log_variance"))
+
+    def likelihood(distance: Tensor, order: float) -> Tensor:
+        """Of [B,F] squared distances, order 2, or absolute ones, order 1."""
+        features = distance.shape[1]
         if o.likelihood == "unit-variance":
-            return squared.sum(1).mean() / 2
+            return distance.sum(1).mean() / order
+        if learned is not None:
+            log_variance = next(learned)
+            density = distance / (order * log_variance.exp()) + log_variance / order
+            return density.sum(1).mean()
         # The likelihood at its best variance, with that variance's own gradient left in: at the
         # optimum it is zero.
-        return squared.shape[1] / 2 * (squared.mean().log() + 1)
+        return features / order * (distance.mean().log() + 1)
 
-    similarity = o.pixel_weight * likelihood(x_rec - x)
+    similarity = torch.zeros(())
     weights = o.similarity_weights * (len(f_rec) if len(o.similarity_weights) == 1 else 1)
-    for weight, one, other in zip(weights, f_rec, f_real, strict=True):
-        similarity = similarity + weight * likelihood(one - other.detach())
+    if any(weights):
+        for weight, one, other in zip(weights, f_rec, f_real, strict=True):
+            similarity = similarity + weight * likelihood((one - other.detach()).pow(2), 2)
+    if o.pixel_weight:
+        order = {"l2": 2, "l1": 1}[o.pixel_loss]
+        distance = (x_rec - x).abs().pow(order).flatten(1)
+        if lpips is not None:  # beside each pixel's distance; order times, as it is divided by it
+            distance = distance + order * o.lpips_weight * lpips(x_rec, x)[:, None]
+        similarity = similarity + o.pixel_weight * likelihood(distance, order)
     logits = {"both": [rec, gen], "samples": [gen], "reconstructions": [rec]}[o.fakes]
     gan, passed = gan_losses(config, real, logits)
+    penalty = torch.zeros(())
+    if averages is not None:
+        kinds_of_fakes = [(averages[0] - fake).clamp(min=0).pow(2).mean() for fake in logits]
+        each = 1 / len(logits) if o.fake_reduction == "mean" else 1.0
+        penalty = (real - averages[1]).clamp(min=0).pow(2).mean() + each * sum(kinds_of_fakes)
     shown = {"both": [0, 1], "samples": [1], "reconstructions": [0]}[o.fakes]
     fakes = [((x_rec, x_gen)[kind], drawn[1 + kind]) for kind in shown]
-    losses = {
-        "encoder": o.beta * prior + similarity,
-        "decoder": gamma * similarity + passed,
-        "discriminator": gan + penalties(config, discriminator, (x, drawn[0]), fakes, labels),
-    }
     return {
-        name: list(
-            torch.autograd.grad(loss, list(getattr(networks, name).parameters()), retain_graph=True)
-        )
-        for name, loss in losses.items()
+        "encoder": o.beta * prior + similarity,
+        "decoder": gamma * similarity + gan_weight * passed,
+        "discriminator": gan
+        + o.lecam * penalty
+        + penalties(config, discriminator, (x, drawn[0]), fakes, labels),
+        "rec": similarity,
+        "gan": passed,
     }
 
 

@@ -7,7 +7,7 @@ VAE/GAN; the others are its baselines, with the same networks and the same noise
 from dataclasses import dataclass
 
 from vaegan.config import Config
-from vaegan.networks import Networks, build_networks, check_memory
+from vaegan.networks import Networks, build_networks, check_memory, learn_variances
 from vaegan.updates.base import AnyUpdate
 from vaegan.updates.gan import GANUpdate
 from vaegan.updates.vae import VAEDisUpdate, VAEUpdate
@@ -50,9 +50,13 @@ MODELS: dict[str, Model] = {
 
 def model_networks(config: Config) -> Networks:
     """The networks of `config.model` with fresh weights, drawn from torch's global generator."""
-    return build_networks(
+    networks = build_networks(
         config.data, config.network, trained=trained(config), frozen=_frozen(config)
     )
+    terms = MODELS[config.model].update.terms(networks, config.objective)
+    if terms and config.objective.likelihood == "learned-variance":
+        learn_variances(networks.decoder, len(terms))
+    return networks
 
 
 def trained(config: Config) -> tuple[str, ...]:

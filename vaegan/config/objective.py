@@ -14,12 +14,25 @@ OF_PROBABILITIES: tuple[GanLoss, ...] = ("minimax", "non-saturating")
 AUGMENTATIONS = ("color", "translation", "cutout")
 AUGMENT = "none, or some of color, translation and cutout, separated by commas, each once"
 
+# What LPIPS with VGG16 can see: a grey image as three equal channels; four halvings leave a pixel.
+LPIPS_CHANNELS, LEAST_LPIPS_SIZE = (1, 3), 16
+
 WITH_GATE = Condition(
     lambda config: config["gate"] and config["gan_loss"] in OF_PROBABILITIES,
     "on a run without the gate",
     "--gate",
 )
 WITH_PROBABILITIES = where("gan_loss", *OF_PROBABILITIES)
+WITH_PIXELS = Condition(
+    lambda config: config["model"] == "vae" or config["pixel_weight"] > 0,
+    "without the likelihood of pixels",
+    "--pixel-weight",
+)
+WITH_LPIPS = Condition(
+    lambda config: config["lpips_weight"] > 0 and WITH_PIXELS.holds(config),
+    "without LPIPS",
+    "--lpips-weight",
+)
 PENALISED = Condition(
     lambda config: config["r1"] > 0 or config["r2"] > 0,
     "on a run without gradient penalties",
@@ -38,10 +51,11 @@ class ObjectiveConfig:
         at_least=0,
         models=WITH_ENCODER,
     )
-    likelihood: Literal["unit-variance", "optimal-variance"] = setting(
+    likelihood: Literal["unit-variance", "optimal-variance", "learned-variance"] = setting(
         "unit-variance",
-        "The Gaussian of the learned similarity: with variance 1 as in the paper, or with the "
-        "variance that fits the batch best (sigma-VAE, Rybkin et al. 2021).",
+        "The Gaussian of the learned similarity, and the distribution of the pixels: with variance "
+        "1 as in the paper, with the variance that fits the batch best (sigma-VAE, Rybkin et al. "
+        "2021), or with a variance that the decoder learns.",
         models=WITH_ENCODER,
     )
     similarity_weights: tuple[float, ...] = setting(
@@ -61,6 +75,32 @@ class ObjectiveConfig:
         at_least=0,
         models=("vaegan",),
     )
+    pixel_loss: Literal["l2", "l1"] = setting(
+        "l2",
+        "The distribution of the pixels: l2 is a Gaussian and its squared distance, l1 a Laplace "
+        "distribution and its absolute distance. --likelihood is about the scale of either.",
+        models=("vaegan", "vae"),
+        needs=WITH_PIXELS,
+    )
+    lpips_weight: float = setting(
+        0.0,
+        "Weight of the perceptual distance LPIPS (Zhang et al. 2018) beside each pixel's distance "
+        "in the likelihood of pixels; 1 is latent-diffusion's. Images have 1 or 3 channels and at "
+        "least 16 pixels a side.",
+        at_least=0,
+        models=("vaegan", "vae"),
+        needs=WITH_PIXELS,
+    )
+    lpips_file: str = setting(
+        "",
+        "The weights of LPIPS with VGG16: a file with the state_dict of lpips.LPIPS(net='vgg'), or "
+        "of torchvision's vgg16, to which the package lpips adds its own. Left out, torchvision's "
+        "are downloaded once.",
+        models=("vaegan", "vae"),
+        needs=WITH_LPIPS,
+        may_change=True,
+        role="setup",
+    )
     similarity_from: str = setting(
         "",
         "The ckpt.pt of a GAN or VAE/GAN with the same discriminator, which is then frozen.",
@@ -73,11 +113,28 @@ class ObjectiveConfig:
         at_least=0,
         models=("vaegan",),
     )
-    gamma_mode: Literal["fixed", "balanced"] = setting(
+    gamma_mode: Literal["fixed", "balanced", "last-layer"] = setting(
         "fixed",
         "fixed: gamma is the weight itself, as in the paper. balanced: gamma is the ratio of "
         "the two gradients' norms at x_rec, kept there by a running average, since a fixed "
-        "weight drifts.",
+        "weight drifts. last-layer: gamma is their ratio at the decoder's last weights, in every "
+        "step, by a weight of the GAN loss, as in VQGAN and latent-diffusion (Esser et al. 2021), "
+        "whose weight of 0.5 is a gamma of 2.",
+        models=("vaegan",),
+    )
+    gan_start: int = setting(
+        0,
+        "Images that are seen before the GAN loss reaches the decoder; the discriminator trains "
+        "from the first step.",
+        at_least=0,
+        unit="images",
+        models=("vaegan",),
+    )
+    gan_ramp: int = setting(
+        0,
+        "Images over which the GAN loss in the decoder then grows from 0 to its full weight.",
+        at_least=0,
+        unit="images",
         models=("vaegan",),
     )
     fakes: Literal["both", "samples", "reconstructions"] = setting(
@@ -148,6 +205,14 @@ class ObjectiveConfig:
         at_least=0,
         models=ADVERSARIAL,
     )
+    lecam: float = setting(
+        0.0,
+        "Weight of LeCam regularisation in the discriminator's loss, for small data sets (Tseng et "
+        "al. 2021): squared distances of logits from the running averages of the other kind's; 0 "
+        "for none. 0.001 is usual in autoencoders.",
+        at_least=0,
+        models=ADVERSARIAL,
+    )
     penalty_every: int = setting(
         1,
         "Steps between two with penalties, which then weigh as many times as much (lazy "
@@ -163,6 +228,8 @@ class ObjectiveConfig:
         kinds = self.augmentations
         known = len(set(kinds)) == len(kinds) and set(kinds) <= set(AUGMENTATIONS)
         check(known, "augment", self.augment, AUGMENT)
+        if self.gamma_mode == "last-layer":
+            check(self.gamma > 0, "gamma", self.gamma, "above 0 with --gamma-mode last-layer")
 
     @property
     def augmentations(self) -> tuple[str, ...]:
@@ -173,6 +240,16 @@ class ObjectiveConfig:
     def is_gated(self) -> bool:
         """Whether decoder and discriminator may rest."""
         return self.gate and self.gan_loss in OF_PROBABILITIES
+
+    @property
+    def has_similarity(self) -> bool:
+        """Whether the features of any layer l are compared."""
+        return any(self.similarity_weights)
+
+    @property
+    def has_ramp(self) -> bool:
+        """Whether the GAN loss reaches the decoder later than the first step."""
+        return self.gan_start > 0 or self.gan_ramp > 0
 
     @property
     def is_penalised(self) -> bool:

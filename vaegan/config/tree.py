@@ -19,7 +19,7 @@ from vaegan.config.evaluation import EvaluationConfig
 from vaegan.config.facts import Facts, setting
 from vaegan.config.names import ADVERSARIAL, DEFAULT_RECIPE, ModelName, RecipeName
 from vaegan.config.network import NetworkConfig
-from vaegan.config.objective import ObjectiveConfig
+from vaegan.config.objective import LEAST_LPIPS_SIZE, LPIPS_CHANNELS, ObjectiveConfig
 from vaegan.config.old_files import (
     with_todays_groups,
     with_todays_values,
@@ -72,6 +72,7 @@ class Config:
             " ".join(map(str, weights)),
             f"one weight, or one for each of the {len(layers)} layers of --similarity-layer",
         )
+        self._check_reconstruction()
         seconds, optim = self.training.max_seconds, self.optim
         if seconds is not None and optim.lr_schedule != "constant" and not optim.lr_decay_steps:
             raise UserError(
@@ -103,6 +104,25 @@ class Config:
                 f"of at most {_halvings(size)} stride-2 stages for images of {size} pixels",
             )
 
+    def _check_reconstruction(self) -> None:
+        """`UserError` where nothing is left to reconstruct by, or LPIPS cannot see the images."""
+        objective, data = self.objective, self.data
+        compares = self.model in ("vaegan", "vae-dis")
+        if compares and not (objective.has_similarity or self._has_pixels):
+            instead = ", or --pixel-weight above 0" if self.model == "vaegan" else ""
+            raise UserError(
+                "--similarity-weights 0 leaves nothing by which images are reconstructed: give a "
+                f"weight above 0{instead}."
+            )
+        if self.has_lpips:
+            small = data.image_size < LEAST_LPIPS_SIZE
+            if data.channels not in LPIPS_CHANNELS or small:
+                raise UserError(
+                    f"--lpips-weight {objective.lpips_weight} needs images of 1 or 3 channels and "
+                    f"at least {LEAST_LPIPS_SIZE} pixels a side, and these have {data.channels} "
+                    f"channels and {data.image_size} pixels: leave it out."
+                )
+
     def replace(self, **settings: Any) -> "Config":
         """A copy with some settings changed, named as on the command line (`latent_size=64`)."""
         groups: dict[str, dict[str, Any]] = {}
@@ -131,6 +151,15 @@ class Config:
         return trains_batch_norm(
             self.model, network.family, network.norm, network.discriminator_norm
         )
+
+    @property
+    def has_lpips(self) -> bool:
+        """Whether the likelihood of pixels has LPIPS."""
+        return self._has_pixels and self.objective.lpips_weight > 0
+
+    @property
+    def _has_pixels(self) -> bool:
+        return self.model == "vae" or (self.model == "vaegan" and self.objective.pixel_weight > 0)
 
     @property
     def images_per_step(self) -> int:

@@ -26,10 +26,10 @@ _KEYS = {
 }
 _COUNTS = {"step", "images_seen", "global_batch"}
 # The keys that it may hold: the seconds of training; the evaluation by which best.pt was chosen;
-# the state of each process.
+# the state of each process; the averages of LeCam regularisation.
 _MAY_HOLD = {
     INFERENCE_FORMAT: {"seconds", "evaluation"},
-    RESUME_FORMAT: {"seconds", "made_by", "own"},
+    RESUME_FORMAT: {"seconds", "made_by", "own", "lecam"},
 }
 
 

@@ -2,13 +2,14 @@
 
 `base.py` is what all families share, `paper.py` the family of Larsen et al. 2016, `residual.py` the
 residual one without norms, `kl.py` that of latent diffusion; `classes.py` gives classes to the
-first two. `prior.py` is the prior that is learned. `build.py` makes the networks of a model from
-its config.
+first two. `prior.py` is the prior that is learned, `likelihood.py` learned variances. `build.py`
+makes the networks of a model from its config. `lpips.py` is a frozen network that compares images.
 """
 
 from vaegan.networks.base import Absent, Judgement, Networks, Posterior, count_parameters
 from vaegan.networks.build import BATCH, build_networks, check_memory, images_at_once
 from vaegan.networks.classes import without_projection
+from vaegan.networks.likelihood import last_weight, learn_variances, learned_log_variances
 from vaegan.networks.paper import Decoder, Discriminator, Encoder
 from vaegan.networks.prior import MixturePrior, Prior
 
@@ -27,5 +28,8 @@ __all__ = [
     "check_memory",
     "count_parameters",
     "images_at_once",
+    "last_weight",
+    "learn_variances",
+    "learned_log_variances",
     "without_projection",
 ]

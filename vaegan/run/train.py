@@ -17,7 +17,7 @@ from vaegan.networks.published import (
     published_settings,
     published_weights,
 )
-from vaegan.processes import build_accelerator
+from vaegan.processes import build_accelerator, local_main_first
 from vaegan.randomness import BatchNoise
 from vaegan.run.collapse import CollapseWatch
 from vaegan.run.failures import failures_explained
@@ -55,6 +55,11 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     check_sync_batchnorm(config, accelerator)
     if config.network.init_from and not resume:
         check_fits(config, published_settings(find_autoencoder(config.network.init_from)))
+    if config.has_lpips:  # refused before any work; fetched once on each machine
+        from vaegan.networks.lpips_weights import load_lpips  # with torchvision, which is slow
+
+        with local_main_first(accelerator):
+            load_lpips(config.objective.lpips_file)
     evaluation = None
     if config.evaluation.eval_every:
         from vaegan.run.evaluating import (

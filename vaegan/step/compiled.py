@@ -21,7 +21,7 @@ from vaegan.updates.base import AnyUpdate, Metrics
 class CompiledUpdate:
     """Fills `.grad` as `update` does, through one compiled program; not under DDP or fp16.
 
-    The networks' buffers and the state of the gradient balance are updated in place. Gradients are
+    The networks' buffers and what the update keeps are updated in place. Gradients are
     this process's own; `update.mean_over_ranks` has to be an operation that can be recorded.
     """
 
@@ -74,10 +74,12 @@ class _Whole(nn.Module):
         self.networks = update.networks
         self.modules_by_name = nn.ModuleDict(update.networks.by_name())
         self.objective, self.joint = update.objective, update.joint
+        self.lpips = update.lpips
         self.images_per_process = update.images_per_process
         self.mean_over_ranks = update.mean_over_ranks
-        if update.balance is not None:
-            self.register_buffer("balance", update.balance.state)
+        self.kept = {name: f"kept_{name}" for name in update.kept()}
+        for name, part in update.kept().items():
+            self.register_buffer(self.kept[name], part.state)
 
     def others(self) -> list[Tensor]:
         """Buffers and frozen weights."""
@@ -90,8 +92,9 @@ class _Whole(nn.Module):
             self.objective,
             joint=self.joint,
             images_per_process=self.images_per_process,
+            lpips=self.lpips,
             mean_over_ranks=self.mean_over_ranks,
         )
-        if update.balance is not None:
-            update.balance.state = self.get_buffer("balance")
+        for name, part in update.kept().items():
+            part.state = self.get_buffer(self.kept[name])
         return update(batch)

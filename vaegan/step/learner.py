@@ -98,13 +98,24 @@ class Learner:
         for name in bare.by_name().keys() - wrapped.keys():  # precision, but no DDP
             module = bare.by_name()[name]
             wrapped[name] = accelerator.prepare_model(module, evaluation_mode=True)
+        lpips = None
+        if config.has_lpips:
+            from vaegan.networks.lpips_weights import load_lpips  # with torchvision, which is slow
+
+            lpips = load_lpips(config.objective.lpips_file).to(
+                accelerator.device,
+                memory_format=torch.channels_last,  # type: ignore[call-overload]
+            )
+            lpips = accelerator.prepare_model(lpips, evaluation_mode=True)
         total = config.training.global_batch_size
+        self.images_per_step = total or config.training.batch_size * accelerator.num_processes
         self.update = MODELS[config.model].update(
             bare.replaced(wrapped),
             config.objective,
             joint=config.compute.discriminator_passes == "joint",
             accumulate=config.training.accumulate,
             images_per_process=total / accelerator.num_processes if total else None,
+            lpips=lpips,
             scale=accelerator.scaler.scale if accelerator.scaler is not None else _unscaled,
             mean_over_ranks=self.mean_over_ranks,
         )
@@ -125,8 +136,7 @@ class Learner:
             self.ema_weight.fill_(weight)
         else:
             self.ema_weight = weight
-        if self.update.penalties is not None:
-            self.update.penalties.begin(step)
+        self.update.begin(step, step * self.images_per_step)
         return self._advance(batch.channels_last())
 
     def _advance_eagerly(self, batch: Batch) -> Metrics:
@@ -209,12 +219,13 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, beside the config and the step number."""
         state = self.inference_state()
-        scaler, balance = self.accelerator.scaler, self.update.balance
+        scaler, kept = self.accelerator.scaler, self.update.kept()
         return {
             "networks": state["weights"],
             "ema": state["ema"],
             "optimizer": self.optimizer.state_dict(),
-            "balance": None if balance is None else balance.state,
+            "balance": kept["balance"].state if "balance" in kept else None,
+            "lecam": kept["lecam"].state if "lecam" in kept else None,
             "scaler": None if scaler is None else scaler.state_dict(),
         }
 
@@ -226,8 +237,8 @@ class Learner:
             for name, average in self.ema.items():
                 average.module.load_state_dict(state["ema"][name])
             load_optimizer(self.optimizer, state["optimizer"])
-            if self.update.balance is not None:
-                self.update.balance.state.copy_(state["balance"])
+            for name in self.update.kept().keys() & {"balance", "lecam"}:
+                self.update.kept()[name].state.copy_(state[name])
             if self.accelerator.scaler is not None and state["scaler"] is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except Exception as error:  # what a file holds can be of any type and shape

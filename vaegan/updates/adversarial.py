@@ -1,7 +1,7 @@
 """The GAN loss: what the discriminator learns from it, and what it sends back to the decoder.
 
-D(x) is a logit and Dis(x) its sigmoid; a discriminator of patches has several for each image, and
-all terms are means over them. The sums go over the kinds of fakes (x_rec, x_gen), each
+D(x) is a logit and Dis(x) its sigmoid; a discriminator of patches has several for an image, and
+means go over them too. The sums go over the kinds of fakes (x_rec, x_gen), each
 weighed by 1, or by one half with `fake_reduction = mean`; all else are means over the images.
 
     loss              discriminator                              decoder
@@ -30,6 +30,7 @@ from vaegan.losses import (
     real_cost,
     relativistic_cost,
 )
+from vaegan.updates.lecam import LeCam
 from vaegan.updates.penalties import Penalised, Penalties, Shown
 
 
@@ -44,7 +45,7 @@ class Adversarial(NamedTuple):
     """Detached costs, and the gradients of the decoder's cost at the fake images.
 
     costs: the discriminator's, whose kinds of fakes have weights that add up to `weight`;
-    generator: what the decoder follows; penalties: of this update, by metric.
+    generator: what the decoder follows; penalties: of this update, by metric, and what LeCam needs.
     """
 
     costs: Costs
@@ -55,7 +56,7 @@ class Adversarial(NamedTuple):
 
     @property
     def discriminator(self) -> Tensor:
-        """What the discriminator follows, without penalties."""
+        """What the discriminator follows, without penalties and LeCam."""
         return self.costs.real + self.costs.fake
 
     def metrics(self) -> dict[str, Tensor]:
@@ -75,12 +76,14 @@ def adversarial_backward(
     objective: ObjectiveConfig,
     scale: Callable[[Tensor], Tensor],
     penalties: Penalties | None = None,
+    lecam: LeCam | None = None,
 ) -> Adversarial:
     """Add the loss's gradients to the discriminator's `.grad`; return the decoder's at the fakes.
 
     The fakes' images, and the real ones where a penalty needs it, are leaves cut off from the graph
     that made them. `scale` multiplies losses by the fp16 loss scale. The discriminator's parameters
-    meet one backward pass, with the penalties in it: DistributedDataParallel averages no second.
+    meet one backward pass, with the penalties and LeCam in it: DistributedDataParallel averages no
+    second.
     """
     weight = 1 / len(fakes) if objective.fake_reduction == "mean" else 1.0
     leaves, logits = [fake.images for fake in fakes], [fake.logit for fake in fakes]
@@ -90,7 +93,12 @@ def adversarial_backward(
     if penalties is not None and penalties.due:
         penalised = penalties.penalise(real, fakes, weight)
         loss = loss + penalties.loss(penalised.values)
-    if objective.gan_loss == "minimax" and not penalised.values:
+    metrics = {name: value.detach() for name, value in penalised.values.items()}
+    if lecam is not None:
+        cost = lecam.cost(real.logit, logits, weight)
+        loss = loss + lecam.weight * cost
+        metrics |= lecam.metrics(cost, real.logit, logits)
+    if objective.gan_loss == "minimax" and not metrics:
         # The decoder's gradient is the negated by-product of the discriminator's backward pass.
         torch.autograd.backward(scale(loss), inputs=[*discriminator_parameters, *leaves])
         generator = -costs.fake.detach()
@@ -112,14 +120,14 @@ def adversarial_backward(
         weight * len(fakes),
         generator,
         gradients,
-        {name: value.detach() for name, value in penalised.values.items()},
+        metrics,
     )
 
 
 def discriminator_costs(
     real: Tensor, fakes: list[Tensor], weight: float, objective: ObjectiveConfig
 ) -> Costs:
-    """The discriminator's cost from logits [B] of real images and of each kind of fakes.
+    """The discriminator's cost from logits [B,...] of real images and of each kind of fakes.
 
     The cost of a relativistic pair is that of both its images: half of it counts for each.
     """

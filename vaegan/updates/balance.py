@@ -1,4 +1,4 @@
-"""The balance of two gradients that meet at x_rec: how strong one is against the other."""
+"""The balance of two gradients that meet in the decoder: how strong one is against the other."""
 
 import torch
 from torch import Tensor
@@ -28,3 +28,16 @@ class GradientBalance:
             torch.where(usable, torch.lerp(newest, self.state, self.DECAY), self.state)
         )
         return (self.state[0] / self.state[1]).exp().to(norms.dtype)
+
+
+LARGEST_WEIGHT, LEAST_NORM = 1e4, 1e-4
+
+
+def last_layer_weight(rec: Tensor, gan: Tensor, unit: Tensor) -> Tensor:
+    """min(|d L_rec / d W| / (|d L_GAN / d W| + 1e-4), 1e4), for W the weight of the last layer.
+
+    The adaptive weight of the GAN loss of VQGAN (Esser et al. 2021, arXiv 2012.09841, equation 7)
+    as the code of taming-transformers and latent-diffusion has it, without a running average. `rec`
+    and `gan` are the two norms over the global batch, multiplied by the fp16 loss scale `unit`.
+    """
+    return (rec / (gan + LEAST_NORM * unit)).clamp_max(LARGEST_WEIGHT)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vaegan.augmentation import augment
@@ -32,7 +32,9 @@ from vaegan.config import ObjectiveConfig
 from vaegan.losses import mixture_prior_loss, prior_loss
 from vaegan.networks import Absent, Judgement, Networks, Posterior, Prior
 from vaegan.updates.balance import GradientBalance
+from vaegan.updates.lecam import LeCam
 from vaegan.updates.penalties import Penalties
+from vaegan.updates.ramp import GanRamp
 
 Metrics = dict[str, Tensor]
 
@@ -57,6 +59,7 @@ class Update(ABC, Generic[Forward, Known]):
     scale, or is the identity; `mean_over_ranks` averages a small tensor over the processes, or is
     the identity. Both act on the device, without waiting for it. `images_per_process` is the
     global batch over the number of processes; None where this process's batch is all there is.
+    `lpips` is the network of an objective with LPIPS.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Update(ABC, Generic[Forward, Known]):
         joint: bool = False,
         accumulate: int = 1,
         images_per_process: float | None = None,
+        lpips: nn.Module | None = None,
         scale: Callable[[Tensor], Tensor] = lambda loss: loss,
         mean_over_ranks: Callable[[Tensor], Tensor] = lambda value: value,
     ) -> None:
@@ -74,6 +78,7 @@ class Update(ABC, Generic[Forward, Known]):
         self.objective = objective
         self.joint = joint
         self.accumulate, self.images_per_process = accumulate, images_per_process
+        self.lpips = lpips
         self.scale = scale
         self.mean_over_ranks = mean_over_ranks
         self.parameters = {
@@ -82,9 +87,34 @@ class Update(ABC, Generic[Forward, Known]):
         }
         self.balance: GradientBalance | None = None
         self.penalties: Penalties | None = None
-        if "discriminator" in self.parameters and objective.is_penalised:
+        self.lecam: LeCam | None = None
+        self.ramp: GanRamp | None = None
+        if "discriminator" in self.parameters:
             device = self.parameters["discriminator"][0].device
-            self.penalties = Penalties(objective, device)
+            if objective.is_penalised:
+                self.penalties = Penalties(objective, device)
+            if objective.lecam:
+                self.lecam = LeCam(objective, device)
+
+    @classmethod
+    def terms(cls, networks: Networks, objective: ObjectiveConfig) -> dict[str, float]:
+        """The weight of each term of the reconstruction loss by its metric; none for a GAN."""
+        return {}
+
+    def begin(self, step: int, images_seen: int) -> None:
+        """Plan the update number `step`, counted from 0, which so many images came before."""
+        if self.penalties is not None:
+            self.penalties.begin(step)
+        if self.ramp is not None:
+            self.ramp.begin(images_seen)
+
+    def kept(self) -> dict[str, GradientBalance | LeCam | GanRamp]:
+        """What an update reads from the device that earlier ones or `begin` left there, by name.
+
+        It is the same on every process.
+        """
+        parts = {"balance": self.balance, "lecam": self.lecam, "ramp": self.ramp}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def __call__(self, batch: Batch) -> Metrics:
         """Add the gradients of one batch to `.grad`; return detached scalars on the device.
@@ -95,6 +125,8 @@ class Update(ABC, Generic[Forward, Known]):
         metrics = self._train(batch.split(self.accumulate, self.images_per_process))
         if self.penalties is not None:
             self.penalties.complete(metrics)
+        if self.lecam is not None:
+            self.lecam.complete(metrics, self.mean_over_ranks)
         return metrics
 
     def _train(self, parts: list[Batch]) -> Metrics:
@@ -191,15 +223,20 @@ class Update(ABC, Generic[Forward, Known]):
         return cut(batch.images) if leaf else batch.images
 
     @contextmanager
-    def forward_only(self) -> Iterator[None]:
-        """Encoder and decoder leave neither a graph nor a trace in batch norm's statistics."""
-        with torch.no_grad():
-            buffers = [
-                buffer
-                for module in (self.networks.encoder, self.networks.decoder)
-                for buffer in module.buffers()
-            ]
+    def forward_only(self, *, graph: bool = False) -> Iterator[None]:
+        """Encoder and decoder leave neither a graph nor a trace in batch norm's statistics.
+
+        With `graph` they leave a graph, of which no backward pass may reach a weight's `.grad`.
+        """
+        modules = (self.networks.encoder, self.networks.decoder)
+        buffers = [buffer for module in modules for buffer in module.buffers()]
+        with ExitStack() as stack:
             before = [buffer.clone() for buffer in buffers]
+            if graph:
+                # A forward pass with a graph makes DistributedDataParallel wait for a backward one.
+                self._enter_no_sync(modules, stack)
+            else:
+                stack.enter_context(torch.no_grad())
             yield
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
@@ -208,10 +245,15 @@ class Update(ABC, Generic[Forward, Known]):
     def _averaged_over_ranks(self, now: bool) -> Iterator[None]:
         """Each network's gradients meet the other processes' once per update, with the last."""
         with ExitStack() as stack:
-            for module in self.networks.trained().values():
-                if not now and isinstance(module, DistributedDataParallel):
-                    stack.enter_context(module.no_sync())
+            if not now:
+                self._enter_no_sync(self.networks.trained().values(), stack)
             yield
+
+    @staticmethod
+    def _enter_no_sync(modules: Iterable[nn.Module], stack: ExitStack) -> None:
+        for module in modules:
+            if isinstance(module, DistributedDataParallel):
+                stack.enter_context(module.no_sync())
 
 
 def _add(total: Metrics, part: Metrics) -> None:

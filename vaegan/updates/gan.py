@@ -33,6 +33,7 @@ class GANUpdate(Update[None, Shared]):
             self.objective,
             lambda loss: self.scale(batch.weigh(loss)),
             self.penalties,
+            self.lecam,
         )
         torch.autograd.backward(x_gen, gan.gradients, inputs=self.parameters["decoder"])
         metrics = {

@@ -12,7 +12,12 @@ from vaegan.networks import Networks
 
 
 def similarity_weights(networks: Networks, objective: ObjectiveConfig) -> dict[str, float]:
-    """The weight of each layer l by the metric of its likelihood, in the order of the features."""
+    """The weight of each layer l by the metric of its likelihood, in the order of the features.
+
+    Where all weights are 0 there is no layer: nothing is computed for the similarity then.
+    """
+    if not objective.has_similarity:
+        return {}
     layers, weights = networks.similarity_layers, objective.similarity_weights
     if len(weights) == 1:
         weights *= len(layers)

@@ -1,6 +1,7 @@
 """The two VAEs of Larsen et al. 2016, section 4, which the VAE/GAN is compared with.
 
-    vae      beta * L_prior - log N(x | x_rec, variance)            the likelihood of pixels
+    vae      beta * L_prior - log N(x | x_rec, variance)            the likelihood of pixels, or
+                                          another one (likelihood.py)
     vae-dis  beta * L_prior - log N(Dis_l(x) | Dis_l(x_rec), variance)
                                           the learned similarity of a GAN's discriminator, frozen,
                                           of one layer l or several
@@ -17,29 +18,37 @@ from torch import Tensor, nn
 
 from vaegan.batch import Batch
 from vaegan.config import ObjectiveConfig
-from vaegan.losses import at_variance, optimal_variance, similarity_loss
 from vaegan.networks import Judgement, Networks
 from vaegan.updates.base import Metrics, Shared, Update, total
+from vaegan.updates.likelihood import (
+    PIXELS,
+    PixelLikelihood,
+    Unit,
+    Variances,
+    feature_unit,
+    known_variances,
+    learned_variances,
+    variance_metrics,
+)
 from vaegan.updates.similarity import similarity_weights
 
 
 class Losses(NamedTuple):
     """Of a micro-batch, as its images count.
 
-    units: each term of L_llike at variance 1 by metric; features: how many numbers it is over.
+    units: each term of L_llike at variance 1 by metric; metrics: what is only recorded.
     """
 
     prior: Tensor
-    units: dict[str, Tensor]
-    features: dict[str, int]
-    pixel_mse: Tensor
+    units: dict[str, Unit]
+    metrics: Metrics
 
 
 @dataclass(frozen=True)
 class SharedVariances(Shared):
     """The likelihoods' variances by metric."""
 
-    variances: dict[str, Tensor | float]
+    variances: Variances
 
 
 class VAEUpdate(Update[Losses, SharedVariances]):
@@ -47,7 +56,13 @@ class VAEUpdate(Update[Losses, SharedVariances]):
 
     def __init__(self, networks: Networks, objective: ObjectiveConfig, **how: Any) -> None:
         super().__init__(networks, objective, **how)
-        self.weights = {"loss/pixels": 1.0}
+        self.weights = self.terms(networks, objective)
+        if PIXELS in self.weights:
+            self.pixels = PixelLikelihood(objective, self.lpips)
+
+    @classmethod
+    def terms(cls, networks: Networks, objective: ObjectiveConfig) -> dict[str, float]:
+        return {PIXELS: 1.0}
 
     @property
     def needs_whole_batch(self) -> bool:
@@ -60,24 +75,24 @@ class VAEUpdate(Update[Losses, SharedVariances]):
             return self._losses(batch)
 
     def share(self, passes: list[Losses]) -> SharedVariances:
-        if not self.needs_whole_batch:
-            return SharedVariances({}, dict.fromkeys(self.weights, 1.0))
-        units = [torch.stack([*passed.units.values()]).detach() for passed in passes]
-        known = self.mean_over_ranks(torch.stack(units).sum(0))
-        variances: dict[str, Tensor | float] = {
-            name: optimal_variance(unit, passes[0].features[name])
-            for name, unit in zip(self.weights, known, strict=True)
-        }
-        return SharedVariances({}, variances)
+        units = {name: unit.detached() for name, unit in passes[0].units.items()}
+        if self.needs_whole_batch:
+            losses = [
+                torch.stack([unit.loss for unit in p.units.values()]).detach() for p in passes
+            ]
+            known = self.mean_over_ranks(torch.stack(losses).sum(0))
+            units = {n: units[n]._replace(loss=v) for n, v in zip(units, known, strict=True)}
+        variances = known_variances(self.objective, units, self.networks.decoder)
+        return SharedVariances(variance_metrics(self.objective, variances), variances)
 
     def backward(self, batch: Batch, passed: Losses, shared: SharedVariances) -> Metrics:
         # The decoder is trained in any case, the encoder may be frozen.
-        if not next(iter(passed.units.values())).requires_grad:  # the graph was not kept
+        if not next(iter(passed.units.values())).loss.requires_grad:  # the graph was not kept
             passed = self._losses(batch)
-        terms = {
-            name: at_variance(unit, passed.features[name], shared.variances[name], batch.share)
-            for name, unit in passed.units.items()
-        }
+        variances = shared.variances
+        if self.objective.likelihood == "learned-variance":
+            variances = learned_variances(self.weights, self.networks.decoder)
+        terms = {name: unit.at(variances[name], batch.share) for name, unit in passed.units.items()}
         loss = self.objective.beta * passed.prior + total(
             self.weights[name] * term for name, term in terms.items()
         )
@@ -88,7 +103,7 @@ class VAEUpdate(Update[Losses, SharedVariances]):
             **{name: term.detach() for name, term in terms.items()},
             "loss/encoder": loss.detach(),
             "loss/decoder": loss.detach(),
-            "loss/pixel_mse": passed.pixel_mse,
+            **passed.metrics,
         }
 
     def _losses(self, batch: Batch) -> Losses:
@@ -97,23 +112,18 @@ class VAEUpdate(Update[Losses, SharedVariances]):
         posterior = self.networks.encoder(batch.images, **condition)
         z = posterior.sample(batch.noise.eps)
         x_rec = self.networks.decoder(z, **condition)
-        compared = zip(
-            self.weights, self._features(x_rec), self._features(batch.images), strict=True
-        )
-        units, features = dict[str, Tensor](), dict[str, int]()
-        for name, f_rec, f_real in compared:
-            units[name] = batch.weigh(similarity_loss(f_rec, f_real))
-            features[name] = f_rec.shape[1]
+        units, metrics = self._compare(x_rec, batch.images)
+        metrics["loss/pixel_mse"] = (x_rec.detach() - batch.images).square().mean()
         return Losses(
             batch.weigh(self.prior_loss(posterior, z, self.prior(batch))),
-            units,
-            features,
-            batch.weigh((x_rec.detach() - batch.images).square().mean()),
+            {name: unit.times(batch.share) for name, unit in units.items()},
+            {name: batch.weigh(value) for name, value in metrics.items()},
         )
 
-    def _features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What is compared, [b,F] for each term of the likelihood."""
-        return (images.flatten(1),)
+    def _compare(self, x_rec: Tensor, x: Tensor) -> tuple[dict[str, Unit], Metrics]:
+        """Each term of the likelihood by metric, and what is recorded of its parts."""
+        unit, metrics = self.pixels(x_rec, x)
+        return {PIXELS: unit}, metrics
 
 
 class VAEDisUpdate(VAEUpdate):
@@ -125,8 +135,16 @@ class VAEDisUpdate(VAEUpdate):
 
     def __init__(self, networks: Networks, objective: ObjectiveConfig, **how: Any) -> None:
         super().__init__(networks, objective, **how)
-        self.weights = similarity_weights(networks, objective)
         self.similarity: nn.Module = networks.frozen["discriminator"]
+
+    @classmethod
+    def terms(cls, networks: Networks, objective: ObjectiveConfig) -> dict[str, float]:
+        return similarity_weights(networks, objective)
+
+    def _compare(self, x_rec: Tensor, x: Tensor) -> tuple[dict[str, Unit], Metrics]:
+        rec, real = self._features(x_rec), self._features(x)
+        units = [feature_unit(*pair) for pair in zip(rec, real, strict=True)]
+        return dict(zip(self.weights, units, strict=True)), {}
 
     def _features(self, images: Tensor) -> tuple[Tensor, ...]:
         judgement: Judgement = self.similarity(images, only_features=True)
