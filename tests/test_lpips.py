@@ -27,7 +27,6 @@ def packages_own() -> nn.Module:
 @pytest.fixture(scope="module")
 def lpips_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package's own network with random weights, as its state_dict."""
-    import lpips
 
     torch.manual_seed(3)
     state = {
