@@ -75,6 +75,12 @@ class Decoder(nn.Module):
             **_shape(network),
         )
 
+    @property
+    def to_image(self) -> nn.Module:
+        """The last layer."""
+        last: nn.Module = self.decoder.conv_out
+        return last
+
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.decoder(self.post_quant_conv(z))
         return images
@@ -136,6 +142,14 @@ def checkpoint_gradients(network: nn.Module) -> None:
             module.gradient_checkpointing = True  # type: ignore[assignment]
             again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
             module._gradient_checkpointing_func = again  # type: ignore[assignment]
+
+
+def weights_of_layers(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of an encoder or a decoder under the names of `diffusers.AutoencoderKL`.
+
+    A parameter of the network itself, of a loss, is none of a layer and is left out.
+    """
+    return {name: value for name, value in network.state_dict().items() if "." in name}
 
 
 def _shape(network: NetworkConfig) -> dict[str, object]:

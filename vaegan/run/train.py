@@ -11,6 +11,7 @@ from vaegan.data import BatchOrder, Loader
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights, read_inference_file
 from vaegan.networks import without_projection
+from vaegan.networks.kl import weights_of_layers
 from vaegan.networks.published import (
     check_fits,
     find_autoencoder,
@@ -181,4 +182,6 @@ def load_published(learner: Learner, folder: Path) -> None:
     for name, weights in published_weights(folder).items():
         averaged = [learner.ema[name].module] if name in learner.ema else []
         for module in (networks[name], *averaged) if name in networks else ():
-            load_weights(module, weights, folder)
+            others = module.state_dict().keys() - weights_of_layers(module).keys()
+            kept = {key: module.state_dict()[key] for key in others}
+            load_weights(module, {**weights, **kept}, folder)

@@ -15,7 +15,7 @@ import torch
 
 from vaegan.errors import UserError
 from vaegan.files.extras import needed
-from vaegan.networks.kl import EXTRA
+from vaegan.networks.kl import EXTRA, weights_of_layers
 from vaegan.networks.published import autoencoder_config
 from vaegan.sharing.output import free_folder
 
@@ -43,7 +43,7 @@ def write_diffusers(model: "VAEGAN", folder: Path) -> None:
     decoder = copy.deepcopy(model.decoder).cpu().float()
     kind = needed("diffusers", EXTRA).AutoencoderKL
     theirs = kind(**autoencoder_config(config))
-    theirs.load_state_dict({**encoder.state_dict(), **decoder.state_dict()})
+    theirs.load_state_dict({**weights_of_layers(encoder), **weights_of_layers(decoder)})
     with free_folder(folder):
         theirs.save_pretrained(folder)
     read = kind.from_pretrained(folder).eval()
