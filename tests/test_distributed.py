@@ -47,7 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
         "augment": "color,translation,cutout",
         "accumulate": 2,
     },
-    # All that latent diffusion's autoencoders have; the GAN loss is half-way up its ramp at the end.
+    # All of latent diffusion's autoencoders; the GAN loss ends half-way up its ramp.
     "autoencoder": {
         **SETTINGS,
         "pixel_loss": "l1",
