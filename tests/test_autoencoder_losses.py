@@ -50,7 +50,7 @@ def assert_gradients(
         parameters = list(getattr(networks, name).parameters())
         expected = list(torch.autograd.grad(losses[name], parameters, retain_graph=True))
         found = [p.grad for p in parameters]
-        assert relative_error(found, expected) < 1e-10, name  # type: ignore[arg-type]
+        assert relative_error(found, expected) < 1e-10, name
 
 
 def trained(

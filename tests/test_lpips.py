@@ -62,6 +62,7 @@ def test_lpips_of_an_image_without_features_has_a_gradient() -> None:
     module = narrow_lpips()
     for layer in module.features:
         if isinstance(layer, torch.nn.Conv2d):
+            assert layer.bias is not None
             torch.nn.init.constant_(layer.bias, -100.0)  # every activation is 0
     x = torch.zeros(1, 3, 16, 16, requires_grad=True)
     module(x, torch.ones(1, 3, 16, 16)).sum().backward()
