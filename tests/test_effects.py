@@ -43,6 +43,11 @@ STREAM = ("--dataset", "folder", "--placement", "stream")
         ((), "--penalty-every 16", "on a run without gradient penalties"),
         (("--model", "vae"), "--r1 1", "on --model vae"),
         (VAE_DIS, "--r2 1", "on --model vae-dis"),
+        (("--model", "vae"), "--lecam 1", "on --model vae"),
+        (("--model", "gan"), "--gan-start 5", "on --model gan"),
+        (LARSEN, "--pixel-loss l1", "without the likelihood of pixels"),
+        (LARSEN, "--lpips-weight 1", "without the likelihood of pixels"),
+        ((), "--lpips-file vgg16.pth", "without LPIPS"),
         (VAE_DIS, "--augment color", "on --model vae-dis"),
         (("--model", "gan"), "--similarity-weights 2", "on --model gan"),
         ((*LARSEN, "--gan-loss", "hinge"), "--gate-margin 0.1", "on a run without the gate"),
@@ -157,7 +162,10 @@ CHANGED: dict[str, Any] = {
     "blocks": 2,
     "group_width": 1,
     "penalty_every": 3,
+    "lecam": 0.5,
     "augment": "color",
+    "pixel_loss": "l1",
+    "gan_ramp": 1000,
 }
 RUNS: dict[str, dict[str, Any]] = {
     "vaegan, adam": {},
