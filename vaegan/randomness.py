@@ -25,6 +25,8 @@ class Purpose(IntEnum):
     SAMPLES = 5
     VALIDATION = 6
     AUGMENT = 7
+    CROP = 8
+    LATENTS = 9
 
 
 def generator(

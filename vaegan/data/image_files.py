@@ -43,15 +43,23 @@ class NamedImages:
 
     source: ImageSource
     names: tuple[str, ...] | None
+    split: str | None = None
+    """Of the model's data set; None for images that were named."""
 
 
 def open_images(
-    path: Path, data: DataConfig, *, bad_images: str = "refuse", progress: bool = False
+    path: Path,
+    data: DataConfig,
+    *,
+    bad_images: str = "refuse",
+    lead: bool = True,
+    progress: bool = False,
 ) -> NamedImages:
     """The image at `path`, or all below that folder in the order of their paths, not in memory.
 
     All are decoded once at the start: `UserError` for files that are no images, or a warning with
-    `bad_images` "skip"; and for a path that is missing or holds no image.
+    `bad_images` "skip"; and for a path that is missing or holds no image. Of several processes, the
+    `lead` of each machine comes first, and the others read what it found.
     """
     if not path.is_dir():
         pixels = to_uint8(read_images([path], data))
@@ -67,6 +75,7 @@ def open_images(
         bad_images=bad_images,
         check="all",
         wants=lambda size, shared: False,
+        lead=lead,
         progress=progress,
     )
     return NamedImages(folder, names_in(folder))
@@ -79,18 +88,23 @@ def names_in(source: ImageSource) -> tuple[str, ...] | None:
     return tuple(source.files.relative(row) for row in range(len(source)))
 
 
-def batches(source: ImageSource, size: int = AT_A_TIME) -> Iterator[Tensor]:
-    """All images of a source in its order, float32 [B,C,S,S] in [-1, 1] with B at most `size`."""
-    held = source.held
+def batches(
+    source: ImageSource, size: int = AT_A_TIME, *, rows: range | None = None
+) -> Iterator[Tensor]:
+    """A source's images in its order, float32 [B,C,S,S] in [-1, 1] with B at most `size`.
+
+    `rows` has those to take, one after the other; None for all.
+    """
+    held, chosen = source.held, range(len(source)) if rows is None else rows
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(source), size):
-            rows = range(start, min(start + size, len(source)))
+        for start in range(0, len(chosen), size):
+            part = chosen[start : start + size]
             if held is not None:
-                images = held.gather(slice(rows.start, rows.stop))
+                images = held.gather(slice(part.start, part.stop))
             else:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    images = torch.stack(list(pool.map(lambda row: _exactly(source, row), rows)))
+                    images = torch.stack(list(pool.map(lambda row: _exactly(source, row), part)))
             yield to_network_range(images)
 
 
