@@ -13,6 +13,11 @@ IN_A_FOLDER = where("dataset", "folder", place="on --dataset {dataset}")
 IN_IMAGE_FILES = where("dataset", "folder", "celeba", "lfw", place="on --dataset {dataset}")
 
 
+CROPPED = Condition(
+    lambda config: bool(config["random_crop"]), "on a run without crops", "--random-crop"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which images, and how they reach the networks."""
@@ -45,6 +50,26 @@ class DataConfig:
         1,
         "1 for grey, 3 for RGB; images are converted.",
         role="setup",
+    )
+    source_size: int | None = setting(
+        None,
+        "Height and width at which training images are kept, of which --random-crop takes parts. "
+        "Held-out images are scaled from it to --image-size as a whole. None: --image-size.",
+        at_least=16,
+        at_most=4096,
+        unit="pixels",
+        allowed="from 16 to 4096, --image-size or more",
+        needs=CROPPED,
+        role="setup",
+    )
+    random_crop: tuple[float, ...] = setting(
+        (),
+        "Train on square parts of the images, chosen anew at each visit and scaled to "
+        "--image-size: the smallest share of the area, and the largest (default 1).",
+        above=0,
+        at_most=1,
+        items=(0, 2),
+        allowed="one or two shares above 0 and at most 1, the smaller first",
     )
     flip: bool = setting(
         False,
@@ -117,3 +142,26 @@ class DataConfig:
         check_settings(self)
         names = self.classes
         check(len(set(names)) == len(names), "classes", " ".join(names), CLASSES)
+        shares = self.random_crop
+        check(
+            shares == tuple(sorted(shares)),
+            "random_crop",
+            " ".join(map(str, shares)),
+            "one or two shares above 0 and at most 1, the smaller first",
+        )
+        check(
+            self.source_size is None or self.source_size >= self.image_size,
+            "source_size",
+            self.source_size,
+            f"{self.image_size} or more, which is --image-size",
+        )
+
+    @property
+    def kept_size(self) -> int:
+        """Height and width at which training images are kept."""
+        return self.source_size or self.image_size
+
+    @property
+    def crop_shares(self) -> tuple[float, float] | None:
+        """The smallest and the largest share of the area of a training crop; None without."""
+        return (self.random_crop[0], (*self.random_crop, 1.0)[1]) if self.random_crop else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from vaegan.config import DataConfig
 from vaegan.data.folder import FolderImages, open_folder
 from vaegan.data.images import BadImageError, parse_colour, read_image, to_network_range, to_uint8
-from vaegan.data.sources import ArrayImages, ImageSource
+from vaegan.data.sources import ArrayImages, ImageSource, ResizedImages
 from vaegan.errors import UserError
 
 AT_A_TIME = 256
@@ -83,6 +83,8 @@ def open_images(
 
 def names_in(source: ImageSource) -> tuple[str, ...] | None:
     """The names of a folder's files, in the order of its images."""
+    if isinstance(source, ResizedImages):
+        return names_in(source.source)
     if not isinstance(source, FolderImages):
         return None
     return tuple(source.files.relative(row) for row in range(len(source)))
