@@ -46,9 +46,28 @@ class DataConfig:
         unit="pixels",
         role="setup",
     )
-    channels: Literal[1, 3] = setting(
+    channels: int = setting(
         1,
-        "1 for grey, 3 for RGB; images are converted.",
+        "1 for grey, 3 for RGB; images are converted. Other numbers need files with as many: NumPy "
+        "arrays (.npy) or TIFF.",
+        at_least=1,
+        at_most=16,
+        role="setup",
+    )
+    pixel_bits: Literal[8, 16] = setting(
+        8,
+        "Bits of each value that are kept of a folder's images; files have up to 16, or "
+        "floating-point numbers.",
+        needs=IN_A_FOLDER,
+        role="setup",
+    )
+    value_range: tuple[float, ...] = setting(
+        (),
+        "Which values of .npy, TIFF and 16-bit PNG files become -1 and 1 at the networks; those "
+        "beyond are cut. Without, the range of 8- and 16-bit types, and 0 1 of others.",
+        items=(0, 2),
+        allowed="two numbers, the smaller first",
+        needs=IN_A_FOLDER,
         role="setup",
     )
     source_size: int | None = setting(
@@ -66,8 +85,6 @@ class DataConfig:
         (),
         "Train on square parts of the images, chosen anew at each visit and scaled to "
         "--image-size: the smallest share of the area, and the largest (default 1).",
-        above=0,
-        at_most=1,
         items=(0, 2),
         allowed="one or two shares above 0 and at most 1, the smaller first",
     )
@@ -142,9 +159,22 @@ class DataConfig:
         check_settings(self)
         names = self.classes
         check(len(set(names)) == len(names), "classes", " ".join(names), CLASSES)
+        ends = self.value_range
+        check(
+            not ends or (len(ends) == 2 and ends[0] < ends[1]),
+            "value_range",
+            " ".join(map(str, ends)),
+            "two numbers, the smaller first",
+        )
+        check(
+            self.channels in (1, 3) or self.dataset == "folder",
+            "channels",
+            self.channels,
+            f"1 or 3 on --dataset {self.dataset}",
+        )
         shares = self.random_crop
         check(
-            shares == tuple(sorted(shares)),
+            shares == tuple(sorted(shares)) and all(0 < share <= 1 for share in shares),
             "random_crop",
             " ".join(map(str, shares)),
             "one or two shares above 0 and at most 1, the smaller first",

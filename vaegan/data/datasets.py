@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vaegan.config import DataConfig, DatasetName
+from vaegan.data.array_files import levels_of
 from vaegan.data.downloads import PublishedName, download
 from vaegan.data.faces import PUBLISHED, Faces
 from vaegan.data.folder import FolderImages, folder_classes, open_folder
@@ -202,6 +203,7 @@ class DataSet:
             size=self.data.kept_size,
             channels=self.data.channels,
             background=self.data.background,
+            levels=levels_of(self.data),
             crop=crop,
             bad_images=self.data.bad_images,
             check=self.data.check_images,

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from vaegan.config import DataConfig
+from vaegan.data.array_files import levels_of
 from vaegan.data.folder import FolderImages, open_folder
-from vaegan.data.images import BadImageError, parse_colour, read_image, to_network_range, to_uint8
+from vaegan.data.images import BadImageError, parse_colour, read_image, to_network_range
 from vaegan.data.sources import ArrayImages, ImageSource, ResizedImages
 from vaegan.errors import UserError
 
@@ -24,17 +25,24 @@ def read_images(paths: Sequence[str | Path], data: DataConfig) -> Tensor:
 
     Raises `UserError` for a file that is missing or no image.
     """
+    return to_network_range(_kept(paths, data))
+
+
+def _kept(paths: Sequence[str | Path], data: DataConfig) -> Tensor:
+    """The same as they are kept: [N,C,S,S] of the levels of `data`."""
     colour = parse_colour(data.background)
     images = []
     for path in map(Path, paths):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's, of images that are dealt with
-                images.append(read_image(path, data.image_size, data.channels, colour))
+                images.append(
+                    read_image(path, data.image_size, data.channels, colour, levels=levels_of(data))
+                )
         except BadImageError as error:
             raise UserError(f"{path} cannot be read as an image ({error}): give another.") from None
     shape = (0, data.channels, data.image_size, data.image_size)
-    return to_network_range(torch.stack(images) if images else torch.empty(shape))
+    return torch.stack(images) if images else torch.empty(shape, dtype=levels_of(data).dtype)
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,15 @@ def open_images(
     `lead` of each machine comes first, and the others read what it found.
     """
     if not path.is_dir():
-        pixels = to_uint8(read_images([path], data))
         size, channels = data.image_size, data.channels
-        return NamedImages(
-            ArrayImages(pixels, None, (), size=size, channels=channels), (path.name,)
-        )
+        image = ArrayImages(_kept([path], data), None, (), size=size, channels=channels)
+        return NamedImages(image, (path.name,))
     folder = open_folder(
         path,
         size=data.image_size,
         channels=data.channels,
         background=data.background,
+        levels=levels_of(data),
         bad_images=bad_images,
         check="all",
         wants=lambda size, shared: False,

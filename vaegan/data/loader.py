@@ -215,7 +215,7 @@ def _place(source: ImageSource, data: DataConfig, device: torch.device) -> Place
         return "stream"
     channels, height, width = source.shape
     return choose_placement(
-        len(source) * channels * height * width,
+        len(source) * channels * height * width * source.dtype.itemsize,
         data.placement,
         device,
         shared=held is not None and held.shared,

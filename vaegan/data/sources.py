@@ -15,7 +15,7 @@ RESIZED_AT_ONCE = 256  # images
 
 @dataclass(frozen=True)
 class Held:
-    """Images in memory, uint8 [M,C,S,S], and the rows of a source: int64 [n], None for all."""
+    """Images in memory, [M,C,S,S], and the rows of a source: int64 [n], None for all."""
 
     images: Tensor
     rows: Tensor | None
@@ -26,7 +26,7 @@ class Held:
         return len(self.images) if self.rows is None else len(self.rows)
 
     def gather(self, indices: Tensor | slice) -> Tensor:
-        """Some of the source's images, uint8 [B,C,S,S]."""
+        """Some of the source's images, [B,C,S,S]."""
         return self.images[indices if self.rows is None else self.rows[indices]]
 
 
@@ -37,6 +37,8 @@ class ImageSource(Protocol):
     class_names: tuple[str, ...]
     attributes: Attributes | None
     shape: tuple[int, int, int]
+    dtype: torch.dtype
+    """Of the images: uint8, or int16 with 32768 taken off (`vaegan.data.array_files.Levels`)."""
     places: Tensor | None
     """int64 [N]: each image's index before undecodable images were left out; None where none
     were."""
@@ -96,7 +98,7 @@ class ArrayImages:
         self.images = fit_arrays(images, size, channels)
         self.labels, self.class_names = labels, class_names
         self.attributes: Attributes | None = None
-        self.shape = (channels, size, size)
+        self.shape, self.dtype = (channels, size, size), self.images.dtype
         self.places: Tensor | None = None
 
     def __len__(self) -> int:
@@ -141,7 +143,7 @@ class ResizedImages:
 
     def __init__(self, source: ImageSource, size: int) -> None:
         self.source = source
-        self.shape = (source.shape[0], size, size)
+        self.shape, self.dtype = (source.shape[0], size, size), source.dtype
         self.held: Held | None = None
         self.labels, self.class_names = source.labels, source.class_names
         self.attributes, self.places = source.attributes, source.places

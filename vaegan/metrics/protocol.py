@@ -11,6 +11,7 @@ from vaegan.classes import listed
 from vaegan.config import MOST_IMAGES, Config, DataConfig
 from vaegan.data import DataSet
 from vaegan.data.datasets import Split
+from vaegan.data.images import as_uint8
 from vaegan.errors import UserError
 from vaegan.latents import COMPONENTS
 from vaegan.metrics.distances import NEIGHBOURS
@@ -125,7 +126,9 @@ def load_images(
     def split(name: Split) -> _Labelled:
         if name not in loaded:
             source = images.split(name)
-            content = source.load_all()  # before the labels: a replaced image has another's
+            content = as_uint8(
+                source.load_all()
+            )  # before the labels: a replaced image has another's
             loaded[name] = _Labelled(content, source.labels)
         return loaded[name]
 
