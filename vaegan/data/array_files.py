@@ -86,7 +86,7 @@ def read_array(path: Path, size: int, channels: int, levels: Levels) -> Tensor:
         with open_regular(path, MOST_BYTES) as file:
             head = file.read(8)
             file.seek(0)
-            values = _values(file, head)
+            values = _values(file, head, channels)
     except BadImageError:
         raise
     except MemoryError:
@@ -106,7 +106,7 @@ def check_tiff_header(path: Path) -> None:
             if not file.read(4).startswith(TIFFS):
                 raise BadImageError("not an image")
         with needed("tifffile", "imaging").TiffFile(path) as found:
-            shape, dtype = found.pages[0].shape, found.pages[0].dtype
+            shape, dtype = found.series[0].shape, found.series[0].dtype
     except (OSError, ValueError, IndexError, KeyError, TypeError, struct.error) as error:
         raise BadImageError(f"damaged: {' '.join(str(error).split())[:200]}") from None
     _check_shape(shape, np.dtype(dtype))
@@ -128,10 +128,13 @@ def check_array_header(path: Path) -> None:
     _check_shape(shape, dtype)
 
 
-def _values(file: BinaryIO, head: bytes) -> np.ndarray:
+def _values(file: BinaryIO, head: bytes, channels: int) -> np.ndarray:
+    """The file's array, of any shape."""
     if head.startswith(NPY[:6]):
         return np.load(file, allow_pickle=False)
     content = file.read()
+    if channels not in (1, 3):  # which may be one page each
+        return needed("tifffile", "imaging").imread(BytesIO(content))
     # Pillow reads these modes without a loss, and turns deep colours into 8 bits.
     with (
         suppress(Image.UnidentifiedImageError, OSError),
