@@ -5,10 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaegan.config import DataConfig
-from vaegan.crops import PARAMETERS, boxes, crop
 from vaegan.data import DataSet
-from vaegan.data.images import to_network_range, to_uint8
+from vaegan.data.held_out_crops import held_out_crops
+from vaegan.data.images import to_network_range
 from vaegan.randomness import Purpose, generator, prior_sample
 from vaegan.run.pictures import GRID_COLUMNS, reconstruction_grid, sample_grid, save_png
 from vaegan.run.recording import Recorder
@@ -34,18 +33,7 @@ def choose_preview(data: DataSet, seed: int) -> Originals:
     # A file that broke since the start is replaced by another, with that one's label.
     taken, images = zip(*(held_out.read(int(i)) for i in order[:RECONSTRUCTIONS]), strict=True)
     labels = None if held_out.labels is None else held_out.labels[torch.tensor(taken)]
-    return Originals(_as_trained_on(torch.stack(images), data.data, seed), labels)
-
-
-def _as_trained_on(images: Tensor, data: DataConfig, seed: int) -> Tensor:
-    """Crops of uint8 images as the model is trained on, the same at each draw; uint8 [N,C,S,S]."""
-    if data.crop_shares is None:
-        return images
-    uniform = torch.rand(
-        len(images), PARAMETERS, generator=generator(seed, Purpose.PREVIEW, index=1)
-    )
-    parts = boxes(uniform, images.shape[-1], data.crop_shares)
-    return to_uint8(crop(to_network_range(images), parts, data.image_size))
+    return Originals(held_out_crops(torch.stack(images), data.data, seed), labels)
 
 
 class Previews:
