@@ -148,7 +148,7 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> None:
         dataset=options.dataset,
         data_dir=options.data_dir,
         image_size=options.image_size,
-        channels=channels,  # type: ignore[arg-type]
+        channels=channels,
     )
     sets = compared_sets(data, options.num_images)
     device = "cuda" if torch.cuda.is_available() else "cpu"

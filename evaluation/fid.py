@@ -44,6 +44,23 @@ def parser() -> Parser:
         action="store_true",
         help="of a conditional model, the Frechet distance of each class too",
     )
+    add(
+        "--crops",
+        action="store_true",
+        help="of a model trained with --random-crop, take crops as in training in place of whole "
+        "images, for the reference and for reconstructions",
+    )
+    add(
+        "--lpips",
+        action="store_true",
+        help="LPIPS of reconstructions too; VGG16's weights are downloaded once",
+    )
+    add("--lpips-file", type=Path, metavar="FILE", help="the same with weights from this file")
+    add(
+        "--latent-check",
+        action="store_true",
+        help="reconstruct with noise on the latents, and decode latents between two images",
+    )
     add("--json", type=Path, metavar="FILE", help="write everything there, or to stdout with -")
     return parser
 
@@ -63,6 +80,18 @@ def run(options: argparse.Namespace) -> None:
             "without classes: leave it out."
         )
     data = model.config.data
+    if options.crops and data.crop_shares is None:
+        raise UserError(
+            f"--crops needs a model that was trained on crops, and {options.checkpoint} was "
+            "trained on whole images: leave it out."
+        )
+    for option in ("lpips", "lpips_file", "latent_check"):
+        has_none = model.encoder is None or options.num_reconstructions == 0
+        if getattr(options, option) and has_none:
+            raise UserError(
+                f"--{option.replace('_', '-')} is of reconstructions, and there are none: leave it "
+                "out, or take a model with an encoder and --num-reconstructions other than 0."
+            )
     if options.data_dir is not None:
         data = model.config.replace(data_dir=str(options.data_dir)).data
     accelerator = build_accelerator("fp32")
@@ -71,10 +100,23 @@ def run(options: argparse.Namespace) -> None:
             data,
             protocol,
             has_encoder=model.encoder is not None,
+            crops=options.crops,
             progress=accelerator.is_main_process,
         )
         extractor = load_extractor(options.extractor, options.extractor_weights, accelerator.device)
-    evaluator = Evaluator(extractor, protocol, accelerator, by_class=options.by_class)
+        lpips = None
+        if options.lpips or options.lpips_file is not None:
+            from vaegan.networks.lpips_weights import load_lpips
+
+            lpips = load_lpips(str(options.lpips_file or ""))
+    evaluator = Evaluator(
+        extractor,
+        protocol,
+        accelerator,
+        by_class=options.by_class,
+        lpips=lpips,
+        latent_check=options.latent_check,
+    )
     try:
         record = evaluate_checkpoint(options.checkpoint, model, images, evaluator)
     finally:

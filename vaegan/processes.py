@@ -146,16 +146,11 @@ def local_main_first(accelerator: Accelerator) -> Iterator[None]:
     The block may take hours: processes wait for a key in the launcher's store, since collective
     operations of torch time out after minutes. All processes raise the `UserError` of a main one.
     """
-    number = next(_numbers)  # the same on all processes: all call this equally often
     world = accelerator.num_processes
     if world == 1:
         yield
         return
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives an attempt
-    store = torch.distributed.PrefixStore(
-        f"vaegan/{attempt}/{number}", torch.distributed.TCPStore(address, port, is_master=False)
-    )
+    store = _new_store()
     machine = f"machine {accelerator.process_index - accelerator.local_process_index}"
     if accelerator.is_local_main_process:
         try:
@@ -172,6 +167,29 @@ def local_main_first(accelerator: Accelerator) -> Iterator[None]:
     if store.add("arrived", 1) == world:
         store.set("all", _DONE)
     _wait_for("all", store)
+
+
+def wait_for_all(accelerator: Accelerator) -> None:
+    """Wait until all processes have called this, for hours where need be.
+
+    A process that ends before is the launcher's affair, which then ends the others.
+    """
+    if accelerator.num_processes == 1:
+        return
+    store = _new_store()
+    if store.add("arrived", 1) == accelerator.num_processes:
+        store.set("all", _DONE)
+    _wait_for("all", store)
+
+
+def _new_store() -> torch.distributed.Store:
+    """The launcher's store under a prefix that no earlier call had."""
+    number = next(_numbers)  # the same on all processes: all call this equally often
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives an attempt
+    return torch.distributed.PrefixStore(
+        f"vaegan/{attempt}/{number}", torch.distributed.TCPStore(address, port, is_master=False)
+    )
 
 
 _DONE, _ENDED = (

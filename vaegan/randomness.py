@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaegan import crops
 from vaegan.augmentation import PARAMETERS
 from vaegan.batch import Noise, Partition
 
@@ -26,6 +27,8 @@ class Purpose(IntEnum):
     VALIDATION = 6
     AUGMENT = 7
     COMPONENT = 8
+    CROP = 9
+    LATENTS = 10
 
 
 def generator(
@@ -87,6 +90,14 @@ def mirror_mask(
     """Which of this process's images to mirror: bool [B], each with chance 1/2."""
     source = generator(seed, Purpose.FLIP, step, device)
     return torch.rand(global_batch, generator=source, device=device)[part] < 0.5
+
+
+def crop_parameters(
+    seed: int, step: int, global_batch: int, part: slice, device: torch.device
+) -> Tensor:
+    """What the crops of this process's images follow from: [B,3] in [0, 1), by `vaegan.crops`."""
+    source = generator(seed, Purpose.CROP, step, device)
+    return torch.rand(global_batch, crops.PARAMETERS, generator=source, device=device)[part]
 
 
 def prior_sample(count: int, latent_shape: tuple[int, ...], seed: int) -> Tensor:

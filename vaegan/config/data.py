@@ -13,6 +13,11 @@ IN_A_FOLDER = where("dataset", "folder", place="on --dataset {dataset}")
 IN_IMAGE_FILES = where("dataset", "folder", "celeba", "lfw", place="on --dataset {dataset}")
 
 
+CROPPED = Condition(
+    lambda config: bool(config["random_crop"]), "on a run without crops", "--random-crop"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which images, and how they reach the networks."""
@@ -41,10 +46,47 @@ class DataConfig:
         unit="pixels",
         role="setup",
     )
-    channels: Literal[1, 3] = setting(
+    channels: int = setting(
         1,
-        "1 for grey, 3 for RGB; images are converted.",
+        "1 for grey, 3 for RGB; images are converted. Other numbers need files with as many: NumPy "
+        "arrays (.npy) or TIFF.",
+        at_least=1,
+        at_most=16,
         role="setup",
+    )
+    pixel_bits: Literal[8, 16] = setting(
+        8,
+        "Bits of each value that are kept of a folder's images; files have up to 16, or "
+        "floating-point numbers.",
+        needs=IN_A_FOLDER,
+        role="setup",
+    )
+    value_range: tuple[float, ...] = setting(
+        (),
+        "Which values of .npy, TIFF and 16-bit PNG files become -1 and 1 at the networks; those "
+        "beyond are cut. Without, the range of 8- and 16-bit types, and 0 1 of others.",
+        items=(0, 2),
+        allowed="two numbers, the smaller first",
+        needs=IN_A_FOLDER,
+        role="setup",
+    )
+    source_size: int | None = setting(
+        None,
+        "Height and width at which training images are kept, of which --random-crop takes parts. "
+        "Held-out images are scaled from it to --image-size as a whole. None: --image-size.",
+        at_least=16,
+        at_most=4096,
+        unit="pixels",
+        allowed="from 16 to 4096, --image-size or more",
+        needs=CROPPED,
+        role="setup",
+    )
+    random_crop: tuple[float, ...] = setting(
+        (),
+        "Train on square parts of the images, chosen anew at each visit and scaled to "
+        "--image-size: the smallest share of the area, and the largest (default 1).",
+        items=(0, 2),
+        allowed="one or two shares above 0 and at most 1, the smaller first",
     )
     flip: bool = setting(
         False,
@@ -117,3 +159,39 @@ class DataConfig:
         check_settings(self)
         names = self.classes
         check(len(set(names)) == len(names), "classes", " ".join(names), CLASSES)
+        ends = self.value_range
+        check(
+            not ends or (len(ends) == 2 and ends[0] < ends[1]),
+            "value_range",
+            " ".join(map(str, ends)),
+            "two numbers, the smaller first",
+        )
+        check(
+            self.channels in (1, 3) or self.dataset == "folder",
+            "channels",
+            self.channels,
+            f"1 or 3 on --dataset {self.dataset}",
+        )
+        shares = self.random_crop
+        check(
+            shares == tuple(sorted(shares)) and all(0 < share <= 1 for share in shares),
+            "random_crop",
+            " ".join(map(str, shares)),
+            "one or two shares above 0 and at most 1, the smaller first",
+        )
+        check(
+            self.source_size is None or self.source_size >= self.image_size,
+            "source_size",
+            self.source_size,
+            f"{self.image_size} or more, which is --image-size",
+        )
+
+    @property
+    def kept_size(self) -> int:
+        """Height and width at which training images are kept."""
+        return self.source_size or self.image_size
+
+    @property
+    def crop_shares(self) -> tuple[float, float] | None:
+        """The smallest and the largest share of the area of a training crop; None without."""
+        return (self.random_crop[0], (*self.random_crop, 1.0)[1]) if self.random_crop else None

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from vaegan.config import DataConfig, DatasetName
+from vaegan.data.array_files import levels_of
 from vaegan.data.downloads import PublishedName, download
 from vaegan.data.faces import PUBLISHED, Faces
 from vaegan.data.folder import FolderImages, folder_classes, open_folder
 from vaegan.data.formats import CLASSES, read_cifar_batch, read_idx
 from vaegan.data.images import Crop
 from vaegan.data.placement import choose_placement
-from vaegan.data.sources import ArrayImages, ImageSource
+from vaegan.data.sources import ArrayImages, ImageSource, ResizedImages
 from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
 from vaegan.randomness import Purpose, generator
@@ -127,7 +128,7 @@ class DataSet:
         )
 
     def split(self, name: Split) -> ImageSource:
-        """Some of the images.
+        """Some of the images, each as a whole at `data.image_size`.
 
         "validation" is the training images that were set aside, and "train" the others. mnist5k has
         no split of its own: every tenth digit is held out as "test". A folder has none either, and
@@ -135,6 +136,13 @@ class DataSet:
         downloaded, or are damaged, for more validation images than there can be, and for a split
         that has no images.
         """
+        kept = self.kept(name)
+        if self.data.kept_size == self.data.image_size:
+            return kept
+        return ResizedImages(kept, self.data.image_size)
+
+    def kept(self, name: Split) -> ImageSource:
+        """The same images at `data.kept_size`, of which training crops are taken."""
         file: File = "train" if self._is_folder or name != "test" else "test"
         if name != "train" and file == "train" and not self.set_aside:
             raise UserError(
@@ -187,14 +195,15 @@ class DataSet:
             "fashion-mnist": lambda: (*_idx_set(root, "FashionMNIST", file), GARMENTS),
             "cifar10": lambda: (*_cifar10(root, file), CIFAR10_CLASSES),
         }[data.dataset]()
-        return ArrayImages(images, labels, names, size=data.image_size, channels=data.channels)
+        return ArrayImages(images, labels, names, size=data.kept_size, channels=data.channels)
 
     def _open(self, root: Path, crop: Crop | None = None) -> FolderImages:
         return open_folder(
             root,
-            size=self.data.image_size,
+            size=self.data.kept_size,
             channels=self.data.channels,
             background=self.data.background,
+            levels=levels_of(self.data),
             crop=crop,
             bad_images=self.data.bad_images,
             check=self.data.check_images,

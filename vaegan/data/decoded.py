@@ -21,6 +21,7 @@ import PIL
 import torch
 from torch import Tensor
 
+from vaegan.data.array_files import EIGHT_BITS, Levels
 from vaegan.data.images import DRAFT_LEAVES, BadImageError, Crop, read_image
 from vaegan.data.listing import FileNames, in_threads
 from vaegan.errors import in_one_line
@@ -35,7 +36,7 @@ BLOCK_BYTES = 2**24  # of images under one digest
 
 
 class Decoded(NamedTuple):
-    """Images uint8 [M,C,S,S] of the files that could be decoded, and why the others could not."""
+    """Images [M,C,S,S] of the files that could be decoded, and why the others could not."""
 
     images: Tensor
     broken: dict[int, str]
@@ -51,6 +52,7 @@ class DecodedFile:
     shape: tuple[int, int, int]
     background: tuple[int, int, int]
     crop: Crop | None = None
+    levels: Levels = EIGHT_BITS
 
     @property
     def size(self) -> int:
@@ -60,13 +62,14 @@ class DecodedFile:
     @property
     def _image_bytes(self) -> int:
         channels, height, width = self.shape
-        return channels * height * width
+        return channels * height * width * self.levels.dtype.itemsize
 
     @property
     def path(self) -> Path:
         """Named after everything that the content depends on."""
         by = [FORMAT, PIL.__version__, DRAFT_LEAVES, *self.shape, *self.background]
         by += [] if self.crop is None else [*self.crop]
+        by += [] if self.levels == EIGHT_BITS else [*self.levels]
         digest = hashlib.sha256(json.dumps(by).encode())
         digest.update(b"\0".join(self.files.raws()))
         digest.update(np.ascontiguousarray(self.stamps).data)
@@ -118,7 +121,9 @@ class DecodedFile:
     def _decoded(self, progress: bool) -> Iterator[Tensor | BadImageError]:
         def decode(path: Path) -> Tensor | BadImageError:
             try:
-                return read_image(path, self.shape[1], self.shape[0], self.background, self.crop)
+                return read_image(
+                    path, self.shape[1], self.shape[0], self.background, self.crop, self.levels
+                )
             except BadImageError as error:
                 return error
 
@@ -126,7 +131,7 @@ class DecodedFile:
         return in_threads(decode, self.files, rows, "loading images", progress=progress)
 
     def _decode(self, progress: bool) -> Decoded:
-        images = torch.empty((len(self.files), *self.shape), dtype=torch.uint8)
+        images = torch.empty((len(self.files), *self.shape), dtype=self.levels.dtype)
         broken, count = {}, 0
         for row, image in enumerate(self._decoded(progress)):
             if isinstance(image, BadImageError):
@@ -163,7 +168,9 @@ class DecodedFile:
             about = {"blocks": blocks, "broken": broken}
             end = json.dumps(about).encode()
             file.write(end + len(end).to_bytes(8, "little"))
-        made: Decoded | None = Decoded(torch.empty((0, *self.shape), dtype=torch.uint8), broken)
+        made: Decoded | None = Decoded(
+            torch.empty((0, *self.shape), dtype=self.levels.dtype), broken
+        )
         if blocks:
             made = self._read(path, check=False, warn=False)
         if (broken and refuse) or not lasting or not blocks:
@@ -185,9 +192,9 @@ class DecodedFile:
             if stop != count * self._image_bytes or stop != sum(n for n, _ in about["blocks"]):
                 raise ValueError("its size does not fit")
             # Copy on write, though nothing is written: torch takes no read-only memory.
-            mapped = np.memmap(path, np.uint8, "c", shape=(count, *self.shape))
+            mapped = np.memmap(path, np.uint8, "c", shape=(count * self._image_bytes,))
             if check:
-                _check(mapped.reshape(-1), about["blocks"])
+                _check(mapped, about["blocks"])
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
         except Exception as error:  # a damaged file can raise nearly anything
@@ -196,7 +203,8 @@ class DecodedFile:
                 logger.warning(in_one_line(text))
             return None
         mark_used(path)
-        return Decoded(torch.from_numpy(mapped), broken)
+        images = torch.from_numpy(mapped).view(self.levels.dtype).view(count, *self.shape)
+        return Decoded(images, broken)
 
 
 def _check(content: np.ndarray, blocks: list[tuple[int, int]]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaegan.data.array_files import EIGHT_BITS, Levels
 from vaegan.data.attributes import Attributes
 from vaegan.data.decoded import DecodedFile
 from vaegan.data.images import BadImageError, Crop, parse_colour, read_image
@@ -49,6 +50,7 @@ class FolderImages:
         shape: tuple[int, int, int],
         background: tuple[int, int, int],
         crop: Crop | None,
+        levels: Levels,
         bad_images: str,
         was_decoded: bool,
         listed: FileNames,
@@ -59,6 +61,7 @@ class FolderImages:
         `files` in it, int64 [N], or None where none were."""
         self.files, self.held = files, held
         self.root, self.shape, self.background, self.crop = files.root, shape, background, crop
+        self.levels, self.dtype = levels, levels.dtype
         self.bad_images, self.was_decoded, self.progress = bad_images, was_decoded, progress
         self.listed, self.places = listed, places
         self.labels, self.class_names = _label(files)
@@ -118,7 +121,7 @@ class FolderImages:
         """The images in memory; files that broke since the start are replaced as by `read`."""
         if self.held is not None:
             return self.held
-        images = torch.empty((len(self), *self.shape), dtype=torch.uint8)
+        images = torch.empty((len(self), *self.shape), dtype=self.dtype)
         taken = torch.arange(len(self))
 
         def decode(path: Path) -> Tensor | None:
@@ -170,7 +173,9 @@ class FolderImages:
         return part
 
     def _decode(self, path: Path) -> Tensor:
-        return read_image(path, self.shape[1], self.shape[0], self.background, self.crop)
+        return read_image(
+            path, self.shape[1], self.shape[0], self.background, self.crop, self.levels
+        )
 
 
 def open_folder(
@@ -180,13 +185,15 @@ def open_folder(
     channels: int,
     background: str = "white",
     crop: Crop | None = None,
+    levels: Levels = EIGHT_BITS,
     bad_images: str = "refuse",
     check: Literal["headers", "all"] = "headers",
     wants: Wants = lambda size, shared: True,
     lead: bool = True,
     progress: bool = False,
 ) -> FolderImages:
-    """The images below `root`, uint8 [channels,size,size], in memory where `wants` returns True.
+    """The images below `root`, [channels,size,size] of `levels`, in memory where `wants` returns
+    True.
 
     `crop` is the part of every picture to take; without it, the middle square. All headers are
     read. With `check` "all", and for images in memory, all files are decoded. Bad files are named
@@ -195,16 +202,20 @@ def open_folder(
     machine read them.
     """
     colour, shape, cache = parse_colour(background), (channels, size, size), default_folder()
-    before = read_scan(cache, root)
+    # Which files can be read depends on them.
+    kind = "" if levels == EIGHT_BITS and channels in (1, 3) else f"{channels} {levels}"
+    before = read_scan(cache, root, kind)
     follows = not lead and before is not None
     scan = (
-        before if before is not None and follows else look_through(root, before, progress=progress)
+        before
+        if before is not None and follows
+        else look_through(root, before, deep=bool(kind), progress=progress)
     )
 
     headed = scan.headed
     refuse = bad_images == "refuse"
     files, stamps = scan.files.select(headed), scan.stamps[headed]
-    decoded = DecodedFile(cache, files, stamps, shape, colour, crop)
+    decoded = DecodedFile(cache, files, stamps, shape, colour, crop, levels)
     if not follows:
         scan.in_memory = wants(decoded.size, decoded.can_be_kept())
     held = None
@@ -214,11 +225,11 @@ def open_folder(
             scan.has_pixels(row, found.broken.get(number))
         held = Held(found.images, None, shared=decoded.is_kept())
     elif scan.in_memory or check == "all":
-        scan.check_pixels(shape, progress=progress)
+        scan.check_pixels(shape, levels, progress=progress)
     if not follows:
         try:
             if not scan.same_as(before):
-                write_scan(cache, root, scan)
+                write_scan(cache, root, scan, kind)
         except OSError as error:
             logger.warning(
                 f"What was found out of {root} is not kept, since {cache} cannot be written "
@@ -235,6 +246,7 @@ def open_folder(
         shape=shape,
         background=colour,
         crop=crop,
+        levels=levels,
         bad_images=bad_images,
         was_decoded=bool((scan.state[usable] == WHOLE).all()),
         listed=files,

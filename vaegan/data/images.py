@@ -12,6 +12,16 @@ import torch.nn.functional as F
 from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
+from vaegan.data.array_files import (
+    EIGHT_BITS,
+    ENDING,
+    Levels,
+    check_array_header,
+    check_tiff_header,
+    is_array,
+    read_array,
+)
+from vaegan.data.bad_image import BadImageError
 from vaegan.errors import UserError
 from vaegan.files.regular_files import UnfitFileError, open_regular
 
@@ -57,17 +67,6 @@ class Crop(NamedTuple):
         return picture.crop(self[:4])
 
 
-class BadImageError(Exception):
-    """A file that cannot be read as an image; the message gives the reason in a few words.
-
-    `lasting` is false where it may be readable at the next attempt, as after a fault of the disk.
-    """
-
-    def __init__(self, why: str, *, lasting: bool = True) -> None:
-        super().__init__(why)
-        self.lasting = lasting
-
-
 def parse_colour(text: str) -> tuple[int, int, int]:
     """A colour name or #rrggbb as (r, g, b); `UserError` for anything else."""
     try:
@@ -78,11 +77,16 @@ def parse_colour(text: str) -> tuple[int, int, int]:
         ) from None
 
 
-def check_header(path: Path) -> None:
+def check_header(path: Path, *, deep: bool = False) -> None:
     """Read a file's first bytes; `BadImageError` where they are not those of a usable image.
 
-    Pixels are not decoded, so that a file that ends early passes.
+    Pixels are not decoded, so that a file that ends early passes. `deep`: a TIFF may have bits and
+    channels that Pillow does not read.
     """
+    if path.suffix.lower() == ENDING:
+        return check_array_header(path)
+    if deep and path.suffix.lower() in (".tif", ".tiff"):
+        return check_tiff_header(path)
     with _opened(path):
         pass
 
@@ -93,16 +97,22 @@ def read_image(
     channels: int,
     background: tuple[int, int, int],
     crop: Crop | None = None,
+    levels: Levels = EIGHT_BITS,
 ) -> Tensor:
-    """Read any image file as uint8 [C,size,size]: turned upright, cropped to its middle square.
+    """Read any image file as [C,size,size] of `levels`, uint8 by default: turned upright, cropped
+    to its middle square.
 
     With `crop`, this part is taken before, at the picture's full size.
 
-    Transparent parts show `background`; of an animation the first frame is taken; 16-bit grey
-    is scaled to 8 bits. A JPEG of at least twice `DRAFT_LEAVES` times the size is decoded at a
-    half, a quarter or an eighth of its own, `DRAFT_LEAVES` times the size or more. Raises
-    `BadImageError` for a file that cannot be decoded to its end.
+    Transparent parts show `background`; of an animation the first frame is taken; more than 8 bits
+    are scaled to those of `levels`. A JPEG of at least twice `DRAFT_LEAVES` times the size is
+    decoded at a half, a quarter or an eighth of its own, `DRAFT_LEAVES` times the size or more.
+    Raises `BadImageError` for a file that cannot be decoded to its end.
     """
+    if crop is None and is_array(path, channels, levels):
+        return read_array(path, size, channels, levels)
+    if channels not in (1, 3):
+        raise BadImageError(f"a picture of colours, not of {channels} channels")
     with _opened(path) as file:
         least = DRAFT_LEAVES * size
         if crop is None:
@@ -113,7 +123,8 @@ def read_image(
             picture = crop.cut(picture)
         picture = _flatten(picture, background).convert("L" if channels == 1 else "RGB")
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture).reshape(size, size, channels)).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.array(picture).reshape(size, size, channels)).permute(2, 0, 1)
+    return levels.of_bytes(pixels)
 
 
 @contextmanager
@@ -127,7 +138,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 if file.width * file.height > MOST_PIXELS:
                     raise BadImageError(f"{file.width}x{file.height} pixels are too many")
                 if file.mode == "F":
-                    raise BadImageError("floating-point pixels")
+                    raise BadImageError("floating-point pixels, which need --value-range")
                 yield file
     except BadImageError:
         raise
@@ -192,12 +203,30 @@ def fit_arrays(images: Tensor, size: int, channels: int) -> Tensor:
         F.interpolate(part.float(), (size, size), mode="bicubic", antialias=True)
         for part in images.split(1024)
     ]
-    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in resized])
+    limits = torch.iinfo(images.dtype)
+    return torch.cat([p.round().clamp(limits.min, limits.max).to(images.dtype) for p in resized])
 
 
 def to_network_range(images: Tensor) -> Tensor:
-    """uint8 [B,C,S,S] to float32 in [-1, 1]: 0 -> -1, 255 -> 1."""
+    """[B,C,S,S] as it is kept to float32 in [-1, 1].
+
+    uint8: 0 -> -1, 255 -> 1. int16: -32768 -> -1, 32767 -> 1.
+    """
+    if images.dtype == torch.int16:
+        return images.to(torch.float32).add_(32768.0).div_(32767.5).sub_(1.0)
     return images.to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def as_uint8(images: Tensor) -> Tensor:
+    """Kept images of any levels as 8 bits, which pictures and metrics are of."""
+    return images if images.dtype == torch.uint8 else to_uint8(to_network_range(images))
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """[B,C,S,S] as [B,3,S,S] to look at: grey three times, or the first three channels; of two,
+    the first."""
+    shown = images[:, :3] if images.shape[1] >= 3 else images[:, :1]
+    return shown.expand(-1, 3, -1, -1)
 
 
 def to_uint8(images: Tensor) -> Tensor:

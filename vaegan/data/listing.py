@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from vaegan.data.array_files import ENDING
 from vaegan.data.images import IMAGE_ENDINGS
 from vaegan.errors import UserError
 
@@ -55,7 +56,8 @@ class FileNames:
 
 
 def list_images(root: Path, *, progress: bool = False) -> tuple[FileNames, np.ndarray]:
-    """The files below `root` with an ending of `IMAGE_ENDINGS`, without hidden ones.
+    """The files below `root` with an ending of `IMAGE_ENDINGS`, without hidden ones; where there
+    are none, those of NumPy arrays.
 
     They are sorted by their paths' parts. With them comes int64 [N,3]: size in bytes, and the times
     of the last change of content and of anything, in nanoseconds; -1 for a link to nothing. Raises
@@ -66,6 +68,7 @@ def list_images(root: Path, *, progress: bool = False) -> tuple[FileNames, np.nd
             f"--data-dir {root} is not a directory: with --dataset folder it names the images'."
         )
     found: list[tuple[str, ...]] = []
+    arrays: list[tuple[str, ...]] = []  # which may also be anything else, beside images
     seen = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         if (place := os.path.realpath(folder)) in seen:  # a link back up would never end
@@ -74,15 +77,18 @@ def list_images(root: Path, *, progress: bool = False) -> tuple[FileNames, np.nd
         seen.add(place)
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__")))
         above = Path(folder).relative_to(root).parts
-        found += [
-            (*above, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_ENDINGS
-        ]
+        for name in names:
+            if not name.startswith("."):
+                ending = Path(name).suffix.lower()
+                if ending in IMAGE_ENDINGS:
+                    found.append((*above, name))
+                elif ending == ENDING:
+                    arrays.append((*above, name))
+    found = found or arrays
     if not found:
         raise UserError(
             f"The folder {root} holds no image files: it and its sub-folders are searched for "
-            + ", ".join(sorted(IMAGE_ENDINGS))
+            + ", ".join(sorted({*IMAGE_ENDINGS, ENDING}))
             + "."
         )
     files = FileNames.of(root, [os.fsencode("/".join(parts)) for parts in sorted(found)])

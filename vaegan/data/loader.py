@@ -20,11 +20,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vaegan.batch import Batch, Partition
 from vaegan.config import DataConfig
+from vaegan.crops import boxes, crop
 from vaegan.data.images import to_network_range
 from vaegan.data.placement import Placement, choose_placement, copied_to, cost
 from vaegan.data.sources import Held, ImageSource
 from vaegan.errors import UserError
-from vaegan.randomness import BatchNoise, Purpose, generator, mirror_mask
+from vaegan.randomness import BatchNoise, Purpose, crop_parameters, generator, mirror_mask
 from vaegan.signals import end_with_the_parent, not_for_children
 
 BATCHES_AHEAD = 4  # of each worker, where images are not on the device
@@ -94,10 +95,12 @@ class Loader:
         batches = ways[self.placement](start, stop)
         for step, (images, labels) in enumerate(batches, start):
             x = to_network_range(images.to(self.device, non_blocking=True))
+            where = (self.order.seed, step, self.order.global_batch, self.order.part, self.device)
+            if self.data.crop_shares is not None:
+                parts = boxes(crop_parameters(*where), x.shape[-1], self.data.crop_shares)
+                x = crop(x, parts, self.data.image_size)
             if self.data.flip:
-                mirror = mirror_mask(
-                    self.order.seed, step, self.order.global_batch, self.order.part, self.device
-                )
+                mirror = mirror_mask(*where)
                 x = torch.where(mirror.view(-1, 1, 1, 1), x.flip(3), x)
             yield Batch(x, self.noise(step), labels)
 
@@ -212,7 +215,7 @@ def _place(source: ImageSource, data: DataConfig, device: torch.device) -> Place
         return "stream"
     channels, height, width = source.shape
     return choose_placement(
-        len(source) * channels * height * width,
+        len(source) * channels * height * width * source.dtype.itemsize,
         data.placement,
         device,
         shared=held is not None and held.shared,

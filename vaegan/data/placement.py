@@ -65,7 +65,7 @@ def cost(placement: Placement, held: Held | None, device: torch.device) -> str:
     """The memory that the images take, in words; empty where they are streamed."""
     if placement == "stream" or held is None:
         return ""
-    size = len(held) * held.images[0].numel()
+    size = len(held) * held.images[0].nbytes
     if placement == "device" and device.type == "cuda":
         return f" ({in_words(size)} of each device)"
     together = local_processes()
@@ -80,10 +80,10 @@ def in_words(size: float) -> str:
 
 
 def copied_to(device: torch.device, held: Held) -> Tensor:
-    """The images on a GPU, uint8 [N,C,S,S]; on the host there is never more than a part of them."""
+    """The images on a GPU, [N,C,S,S]; on the host there is never more than a part of them."""
     count = len(held)
-    images = torch.empty((count, *held.images.shape[1:]), dtype=torch.uint8, device=device)
-    at_once = max(1, COPIED_AT_ONCE // max(1, images[0].numel()))
+    images = torch.empty((count, *held.images.shape[1:]), dtype=held.images.dtype, device=device)
+    at_once = max(1, COPIED_AT_ONCE // max(1, images[0].nbytes))
     for start in range(0, count, at_once):
         part = slice(start, start + at_once)
         images[part].copy_(held.gather(part))

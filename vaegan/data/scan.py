@@ -9,12 +9,14 @@ import json
 import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from vaegan.data.array_files import Levels
 from vaegan.data.images import BadImageError, check_header, read_image
 from vaegan.data.listing import FileNames, in_threads, list_images
 from vaegan.errors import in_one_line
@@ -50,24 +52,25 @@ class Scan:
         """Numbers of the files that begin like images: int64, ascending."""
         return np.setdiff1d(np.arange(len(self.files)), list(self.bad))
 
-    def check_headers(self, *, progress: bool) -> None:
+    def check_headers(self, *, deep: bool, progress: bool) -> None:
         """Read the first bytes of the files that were not read before."""
         rows = np.flatnonzero(self.state == UNKNOWN)
         known = [row for row in rows.tolist() if row not in self.broken]
-        whys = in_threads(_why_bad, self.files, known, "checking images", progress=progress)
+        why_bad = partial(_why_bad, deep=deep)
+        whys = in_threads(why_bad, self.files, known, "checking images", progress=progress)
         for row, why in zip(known, whys, strict=True):
             if why is None:
                 self.state[row] = HEADER
             else:
                 self.bad[row] = why
 
-    def check_pixels(self, shape: tuple[int, int, int], *, progress: bool) -> None:
+    def check_pixels(self, shape: tuple[int, int, int], levels: Levels, *, progress: bool) -> None:
         """Decode the files that were not decoded before."""
         rows = np.flatnonzero(self.state == HEADER).tolist()
 
         def why_broken(path: Path) -> str | None:
             try:
-                read_image(path, shape[1], shape[0], (0, 0, 0))
+                read_image(path, shape[1], shape[0], (0, 0, 0), levels=levels)
             except BadImageError as error:
                 return str(error)
             return None
@@ -98,16 +101,19 @@ class Scan:
         )
 
 
-def _why_bad(path: Path) -> str | None:
+def _why_bad(path: Path, *, deep: bool) -> str | None:
     try:
-        check_header(path)
+        check_header(path, deep=deep)
     except BadImageError as error:
         return str(error)
     return None
 
 
-def look_through(root: Path, before: Scan | None, *, progress: bool) -> Scan:
-    """List `root` and check the headers of files that are new or changed since `before`."""
+def look_through(root: Path, before: Scan | None, *, deep: bool = False, progress: bool) -> Scan:
+    """List `root` and check the headers of files that are new or changed since `before`.
+
+    `deep` is as `check_header` takes it.
+    """
     files, stamps = list_images(root, progress=progress)
     scan = Scan(files, stamps, np.zeros(len(files), np.uint8), {}, {})
     if before is not None:
@@ -119,19 +125,20 @@ def look_through(root: Path, before: Scan | None, *, progress: bool) -> Scan:
             scan.state[row] = before.state[old]
             if old in before.broken:
                 scan.broken[row] = before.broken[old]
-    scan.check_headers(progress=progress)
+    scan.check_headers(deep=deep, progress=progress)
     return scan
 
 
-def scan_file(folder: Path, root: Path) -> Path:
-    """Where the scan of `root` is kept."""
-    name = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
+def scan_file(folder: Path, root: Path, kind: str = "") -> Path:
+    """Where the scan of `root` is kept; `kind` tells apart scans of other channels and values."""
+    by = os.fsencode(os.path.realpath(root)) + (f"\0{kind}".encode() if kind else b"")
+    name = hashlib.sha256(by).hexdigest()[:32]
     return folder / "scans" / f"{name}.pt"
 
 
-def read_scan(folder: Path, root: Path) -> Scan | None:
+def read_scan(folder: Path, root: Path, kind: str = "") -> Scan | None:
     """The scan of `root` in `folder`; None where it is missing or damaged."""
-    path = scan_file(folder, root)
+    path = scan_file(folder, root, kind)
     try:
         with path.open("rb") as file:
             content = read_tensors(file)
@@ -160,9 +167,9 @@ def read_scan(folder: Path, root: Path) -> Scan | None:
     return scan
 
 
-def write_scan(folder: Path, root: Path, scan: Scan) -> None:
+def write_scan(folder: Path, root: Path, scan: Scan, kind: str = "") -> None:
     """Keep a scan for the next start and the other processes; raises `OSError`."""
-    path = scan_file(folder, root)
+    path = scan_file(folder, root, kind)
     content = {
         "format": FORMAT,
         "text": torch.frombuffer(bytearray(scan.files.text), dtype=torch.uint8),

@@ -4,15 +4,18 @@ import copy
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from vaegan.data.attributes import Attributes
 from vaegan.data.images import fit_arrays
 
+RESIZED_AT_ONCE = 256  # images
+
 
 @dataclass(frozen=True)
 class Held:
-    """Images in memory, uint8 [M,C,S,S], and the rows of a source: int64 [n], None for all."""
+    """Images in memory, [M,C,S,S], and the rows of a source: int64 [n], None for all."""
 
     images: Tensor
     rows: Tensor | None
@@ -23,7 +26,7 @@ class Held:
         return len(self.images) if self.rows is None else len(self.rows)
 
     def gather(self, indices: Tensor | slice) -> Tensor:
-        """Some of the source's images, uint8 [B,C,S,S]."""
+        """Some of the source's images, [B,C,S,S]."""
         return self.images[indices if self.rows is None else self.rows[indices]]
 
 
@@ -34,6 +37,8 @@ class ImageSource(Protocol):
     class_names: tuple[str, ...]
     attributes: Attributes | None
     shape: tuple[int, int, int]
+    dtype: torch.dtype
+    """Of the images: uint8, or int16 with 32768 taken off (`vaegan.data.array_files.Levels`)."""
     places: Tensor | None
     """int64 [N]: each image's index before undecodable images were left out; None where none
     were."""
@@ -93,7 +98,7 @@ class ArrayImages:
         self.images = fit_arrays(images, size, channels)
         self.labels, self.class_names = labels, class_names
         self.attributes: Attributes | None = None
-        self.shape = (channels, size, size)
+        self.shape, self.dtype = (channels, size, size), self.images.dtype
         self.places: Tensor | None = None
 
     def __len__(self) -> int:
@@ -131,3 +136,51 @@ class ArrayImages:
         chosen.images = self.images[rows]
         chosen.labels = None if self.labels is None else self.labels[rows]
         return chosen
+
+
+class ResizedImages:
+    """The images of another source at a smaller size, each resized when it is read."""
+
+    def __init__(self, source: ImageSource, size: int) -> None:
+        self.source = source
+        self.shape, self.dtype = (source.shape[0], size, size), source.dtype
+        self.held: Held | None = None
+        self.labels, self.class_names = source.labels, source.class_names
+        self.attributes, self.places = source.attributes, source.places
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def total(self) -> int:
+        return self.source.total
+
+    @property
+    def identity(self) -> str:
+        return self.source.identity
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.read(index)[1]
+
+    def read(self, index: int) -> tuple[int, Tensor]:
+        taken, image = self.source.read(index)
+        return taken, self._resized(image[None])[0]
+
+    def report_replaced(self, asked: Tensor, taken: Tensor) -> None:
+        self.source.report_replaced(asked, taken)
+
+    def load(self) -> Held:
+        return Held(self.load_all(), None, shared=False)
+
+    def load_all(self) -> Tensor:
+        held = self.source.load()
+        # A file that broke since is replaced by another, with that one's label.
+        self.labels, self.attributes = self.source.labels, self.source.attributes
+        parts = torch.arange(len(held)).split(RESIZED_AT_ONCE)
+        return torch.cat([self._resized(held.gather(rows)) for rows in parts])
+
+    def select(self, rows: Tensor) -> "ResizedImages":
+        return ResizedImages(self.source.select(rows), self.shape[1])
+
+    def _resized(self, images: Tensor) -> Tensor:
+        return fit_arrays(images, self.shape[1], self.shape[0])

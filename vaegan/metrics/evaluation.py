@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaegan.data.images import to_network_range, to_uint8
+from vaegan.data.images import as_rgb, to_network_range, to_uint8
 from vaegan.devices import all_cores
 from vaegan.errors import UserError
 from vaegan.latents import (
@@ -38,9 +38,17 @@ from vaegan.metrics.extraction import (
 from vaegan.metrics.extractors import Extractor
 from vaegan.metrics.frechet import Gaussian, frechet_distance
 from vaegan.metrics.image_quality import peak_signal_to_noise, structural_similarity
+from vaegan.metrics.latent_space import (
+    NOISE,
+    bits_per_pixel,
+    kl_nats,
+    latent_statistics,
+    noisy,
+)
 from vaegan.metrics.protocol import Protocol, RealImages, check_classes_fit
 from vaegan.model import VAEGAN
 from vaegan.networks import Posterior
+from vaegan.randomness import Purpose, generator
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +68,18 @@ class Evaluator:
         progress: bool = True,
         distances_alone: bool = False,
         by_class: bool = False,
+        lpips: nn.Module | None = None,
+        latent_check: bool = False,
     ) -> None:
         """With `distances_alone`, only Fréchet and kernel distance of the samples are computed.
 
-        With `by_class`, a conditional model's Fréchet distance is computed for each class too.
+        With `by_class`, a conditional model's Fréchet distance is computed for each class too. With
+        `lpips` (`vaegan.networks.lpips`), that distance of reconstructions is, and with
+        `latent_check`, what changed latents decode to.
         """
         self.extractor, self.protocol = extractor, protocol
         self.distances_alone, self.by_class = distances_alone, by_class
+        self.lpips, self.latent_check = lpips, latent_check
         self.accelerator, self.progress = accelerator, progress
         self.known: dict[str, Tensor] = {}  # features of real images, by the images' digest
 
@@ -117,6 +130,7 @@ class Evaluator:
         if reconstructed is not None and images.held_out is not None:
             result["reconstruction"] = {
                 "split": images.held_out_name,
+                "crops": images.crops,
                 "num_images": len(images.held_out),
                 "images_sha256": tensor_digest(images.held_out),
                 **reconstructed,
@@ -186,18 +200,22 @@ class Evaluator:
 
     def _reconstruct(
         self, model: VAEGAN, held_out: Tensor | None, labels: Tensor | None
-    ) -> dict[str, float] | None:
+    ) -> dict[str, Any] | None:
         """Numbers of the reconstructions of `held_out`, from the posterior's mean."""
         if held_out is None:
             return None
 
         def compute(rows: slice) -> tuple[Tensor, ...]:
             x = held_out[rows].to(model.device)
-            x_rec = _uint8(model.reconstruct(to_network_range(x).double(), of_rows(labels, rows)))
+            given = of_rows(labels, rows)
+            posterior = model.encode(to_network_range(x).double(), given)
+            x_rec = _uint8(model.decode(posterior.mu, given))
             features = apply_extractor(self.extractor, x_rec, self.protocol.batch_size).features
-            return features, peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
+            of_pixels = peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
+            perceptual = () if self.lpips is None else (self._lpips(x_rec, x),)
+            return features, *of_pixels, kl_nats(posterior), *posterior, *perceptual
 
-        f_rec, psnr, ssim = map_rows(
+        f_rec, psnr, ssim, nats, mu, logvar, *perceptual = map_rows(
             compute,
             len(held_out),
             title="reconstructions",
@@ -205,6 +223,11 @@ class Evaluator:
             progress=self.progress,
         )
         f_real = self._real(held_out, "held-out images")
+        statistics = latent_statistics(Posterior(mu, logvar))
+        changed: dict[str, Any] = {}
+        if self.latent_check:
+            std = torch.tensor(statistics["std"])
+            changed = self._changed(model, held_out, labels, mu, std, f_real)
         if not self.accelerator.is_main_process:
             return None
         a, b = f_rec.double(), f_real.double()
@@ -219,6 +242,63 @@ class Evaluator:
             "ssim": float(ssim.double().mean()),
             "feature_mse": float((a - b).square().mean()),
             "feature_cosine": float(torch.cosine_similarity(a, b).mean()),
+            **({"lpips": float(perceptual[0].double().mean())} if perceptual else {}),
+            "kl_nats": (kl := float(nats.double().mean())),
+            "kl_bits_per_pixel": bits_per_pixel(kl, *held_out.shape[2:]),
+            "latents": {**statistics, **changed},
+        }
+
+    def _lpips(self, x_rec: Tensor, x: Tensor) -> Tensor:
+        """Of each pair of uint8 images [B,C,S,S], in float32: [B]."""
+        assert self.lpips is not None
+        pair = (to_network_range(as_rgb(each)) for each in (x_rec, x))
+        return self.lpips.to(self.accelerator.device)(*pair)
+
+    def _changed(
+        self,
+        model: VAEGAN,
+        held_out: Tensor,
+        labels: Tensor | None,
+        mu: Tensor,
+        std: Tensor,
+        f_real: Tensor,
+    ) -> dict[str, Any]:
+        """What noise on the latents changes, and the distance of images between two others.
+
+        Noise has a tenth of each channel's deviation `std` [c]. The images between are decoded from
+        the mean of the latents of an image and of the next one, of the next one of its class in a
+        conditional model.
+        """
+        eps = torch.randn(mu.shape, generator=generator(self.protocol.seed, Purpose.SAMPLES, 5))
+        after = _next_of_class(len(mu), labels)
+
+        def compute(rows: slice) -> tuple[Tensor, ...]:
+            given, x = of_rows(labels, rows), held_out[rows].to(model.device)
+            x_noisy = _uint8(model.decode(noisy(mu[rows].double(), std, eps[rows]), given))
+            between = 0.5 * (mu[rows] + mu[after[rows]]).double()
+            x_between = _uint8(model.decode(between, given))
+            batch = self.protocol.batch_size
+            features = apply_extractor(self.extractor, x_between, batch).features
+            return peak_signal_to_noise(x_noisy, x), features
+
+        psnr, f_between = map_rows(
+            compute,
+            len(mu),
+            title="changed latents",
+            accelerator=self.accelerator,
+            progress=self.progress,
+        )
+        if not self.accelerator.is_main_process:
+            return {}
+        device = algebra_device(self.accelerator.device)
+        with all_cores():
+            frechet = frechet_distance(
+                Gaussian.of_features(f_between.to(device)), Gaussian.of_features(f_real.to(device))
+            )
+        return {
+            "noise": NOISE,
+            "noisy_psnr_db": float(psnr.double().mean()),
+            "interpolated_frechet_distance": frechet,
         }
 
     def _real(self, images: Tensor, title: str) -> Tensor:
@@ -239,6 +319,17 @@ class Evaluator:
             "accelerator": self.accelerator,
             "progress": self.progress,
         }
+
+
+def _next_of_class(count: int, labels: Tensor | None) -> Tensor:
+    """For each image another, the one after it in a circle, of its class where there are any."""
+    if labels is None:
+        return torch.arange(count).roll(-1)
+    after = torch.empty(count, dtype=torch.int64)
+    for label in labels.unique():
+        own = (labels == label).nonzero().flatten()
+        after[own] = own.roll(-1)
+    return after
 
 
 def of_rows(labels: Tensor | None, rows: slice) -> Tensor | None:

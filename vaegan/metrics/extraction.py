@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
+from vaegan.data.images import as_rgb
 from vaegan.metrics.extractors import Extractor
 
 # On a CPU the activations of a few images stay below the size (32 MiB) from which malloc maps new
@@ -91,11 +92,12 @@ def extract(
 
 
 def apply_extractor(extractor: Extractor, images: Tensor, batch_size: int) -> Features:
-    """uint8 [B,1 or 3,S,S] -> features [B,D], logits [B,K] on the extractor's device.
+    """uint8 [B,C,S,S] -> features [B,D], logits [B,K] on the extractor's device.
 
-    Grey is repeated. `batch_size` is the largest number of images in the extractor at a time.
+    Grey is repeated; of other numbers of channels `as_rgb` takes three. `batch_size` is the largest
+    number of images in the extractor at a time.
     """
-    images = images.to(extractor.device).expand(-1, 3, -1, -1)
+    images = as_rgb(images.to(extractor.device))
     on_cpu = images.device.type == "cpu"
     pieces = images.split(min(batch_size, PIECE_ON_CPU) if on_cpu else batch_size)
     return Features(*map(torch.cat, zip(*map(extractor, pieces), strict=True)))

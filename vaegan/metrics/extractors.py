@@ -65,9 +65,15 @@ class Extractor:
     def names(self) -> dict[str, str]:
         """The name of its numbers: only Inception's are FID, KID and IS."""
         if self.about.published:
-            return {"frechet_distance": "FID", "kernel_distance": "KID", "inception_score": "IS"}
+            return {
+                "frechet_distance": "FID",
+                "reconstruction_distance": "rFID",
+                "kernel_distance": "KID",
+                "inception_score": "IS",
+            }
         return {
             "frechet_distance": f"FD ({self.name})",
+            "reconstruction_distance": f"rFD ({self.name})",
             "kernel_distance": f"KD ({self.name})",
             "inception_score": f"IS ({self.name})",
         }

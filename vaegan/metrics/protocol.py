@@ -11,6 +11,8 @@ from vaegan.classes import listed
 from vaegan.config import MOST_IMAGES, Config, DataConfig
 from vaegan.data import DataSet
 from vaegan.data.datasets import Split
+from vaegan.data.held_out_crops import held_out_crops
+from vaegan.data.images import as_uint8
 from vaegan.errors import UserError
 from vaegan.latents import COMPONENTS
 from vaegan.metrics.distances import NEIGHBOURS
@@ -94,6 +96,8 @@ class RealImages:
     """The split of `held_out`; "all" where none were held out and it has training images."""
     labels: RealLabels | None = None
     """None where the data set has no classes."""
+    crops: bool = False
+    """Whether all are crops as in training."""
 
 
 def load_images(
@@ -101,13 +105,15 @@ def load_images(
     protocol: Protocol,
     *,
     has_encoder: bool,
+    crops: bool = False,
     progress: bool = False,
 ) -> RealImages:
     """The images of `protocol`; `UserError` where the data set does not have as many.
 
     Images of the test split are reconstructed, or of the validation split with `reference`
     "validation". The test split of mnist5k is its held-out tenth; that of a folder is the images
-    that were set aside. Where none were, training images are reconstructed.
+    that were set aside. Where none were, training images are reconstructed. `crops` are taken as in
+    training, one of each image, in place of whole images.
     """
     images = DataSet(data, progress=progress)
     if protocol.reference == "validation" and not images.set_aside:
@@ -124,8 +130,9 @@ def load_images(
 
     def split(name: Split) -> _Labelled:
         if name not in loaded:
-            source = images.split(name)
+            source = images.kept(name) if crops else images.split(name)
             content = source.load_all()  # before the labels: a replaced image has another's
+            content = held_out_crops(content, data, 0) if crops else as_uint8(content)
             loaded[name] = _Labelled(content, source.labels)
         return loaded[name]
 
@@ -168,6 +175,7 @@ def load_images(
         None if training is None else training.images,
         "all" if unseen == "train" else unseen,
         labels,
+        crops,
     )
 
 

@@ -61,13 +61,40 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     if rec is None:
         yield "reconstructed: nothing"
         return
-    split = SPLITS[rec["split"]]
+    split = SPLITS[rec["split"]] + (", crops as in training" if rec.get("crops") else "")
     yield f"reconstructed: {rec['num_images']:,} {split}, against themselves"
-    yield _row(names["frechet_distance"], rec["frechet_distance"])
+    # Records of earlier versions have no name of their own for it.
+    distance = names.get("reconstruction_distance", names["frechet_distance"])
+    yield _row(distance, rec["frechet_distance"])
     yield _row("PSNR, dB", rec["psnr_db"])
     yield _row("SSIM", rec["ssim"])
     yield _row("features' mean squared distance", rec["feature_mse"])
     yield _row("features' cosine similarity", rec["feature_cosine"])
+    if "lpips" in rec:
+        yield _row("LPIPS (VGG16)", rec["lpips"])
+    if "latents" in rec:
+        yield from _of_latents(rec, names["frechet_distance"])
+
+
+def _of_latents(rec: dict[str, Any], distance: str) -> Iterator[str]:
+    """The latents of the same images; per-channel numbers are in the JSON."""
+    latents = rec["latents"]
+    yield "latents of these images, z ~ q(z|x)"
+    yield _row("KL, bits per pixel", rec["kl_bits_per_pixel"])
+    yield _row("mean", latents["overall_mean"])
+    yield _row("standard deviation", latents["overall_std"])
+    yield _row("scaling factor", latents["scaling_factor"])
+    yield _row("largest / smallest deviation", latents["std_ratio"])
+    yield _row("share of dead channels", latents["dead_channels"])
+    for name, key in (
+        ("correlation of channels", "channel_correlation"),
+        ("correlation of neighbours", "neighbour_correlation"),
+        ("power of high frequencies", "high_frequency_power"),
+        (f"PSNR with noise of {latents.get('noise')}, dB", "noisy_psnr_db"),
+        (f"{distance} between two", "interpolated_frechet_distance"),
+    ):
+        if latents.get(key) is not None:
+            yield _row(name, latents[key])
 
 
 def _of_classes(distance: str, rows: list[dict[str, Any]]) -> Iterator[str]:

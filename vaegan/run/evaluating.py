@@ -18,6 +18,7 @@ from torch import nn
 
 from vaegan.config import Config
 from vaegan.data import DataSet
+from vaegan.data.images import as_uint8
 from vaegan.files.cache_folder import default_folder
 from vaegan.files.checkpoint import load_weights, read_inference_file
 from vaegan.metrics.cache import tensor_digest
@@ -88,7 +89,7 @@ class PeriodicEvaluation:
         if classes and held_out.labels is not None:
             labels = RealLabels(held_out.class_names, held_out.labels[torch.tensor(taken)])
         self.images = RealImages(
-            torch.stack(reference), held_out=None, training=None, labels=labels
+            as_uint8(torch.stack(reference)), held_out=None, training=None, labels=labels
         )
 
     def start(self, decoder: nn.Module, best_file: Path, step: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vaegan.data.images import to_uint8
+from vaegan.data.images import as_rgb, to_uint8
 from vaegan.files.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ SMALLEST_SIDE = 512  # pixels; grids of small images are enlarged by a whole fac
 
 
 def sample_grid(images: Tensor, columns: int = GRID_COLUMNS) -> Tensor:
-    """Images [N,C,S,S] in [-1, 1] side by side: uint8 [3,H,W]."""
-    rgb = to_uint8(images.cpu()).expand(-1, 3, -1, -1)
+    """Images [N,C,S,S] in [-1, 1] side by side: uint8 [3,H,W]; the first three of many channels."""
+    rgb = as_rgb(to_uint8(images.cpu()))
     rows, pitch = -(-len(rgb) // columns), rgb.shape[-1] + 1  # a grey line of one pixel between
     grid = torch.full((3, rows * pitch + 1, columns * pitch + 1), 128, dtype=torch.uint8)
     for index, image in enumerate(rgb):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vaegan.data import DataSet
+from vaegan.data.held_out_crops import held_out_crops
 from vaegan.data.images import to_network_range
 from vaegan.latents import of_prior
 from vaegan.networks import images_at_once
@@ -28,13 +29,13 @@ class Originals(NamedTuple):
 
 
 def choose_preview(data: DataSet, seed: int) -> Originals:
-    """The originals of a run's reconstructions, 32 images: held out where possible."""
-    held_out = data.split(data.held_out_split)
+    """The originals of a run's reconstructions, 32 images or crops: held out where possible."""
+    held_out = data.kept(data.held_out_split)
     order = torch.randperm(len(held_out), generator=generator(seed, Purpose.PREVIEW))
     # A file that broke since the start is replaced by another, with that one's label.
     taken, images = zip(*(held_out.read(int(i)) for i in order[:RECONSTRUCTIONS]), strict=True)
     labels = None if held_out.labels is None else held_out.labels[torch.tensor(taken)]
-    return Originals(torch.stack(images), labels)
+    return Originals(held_out_crops(torch.stack(images), data.data, seed), labels)
 
 
 class Previews:

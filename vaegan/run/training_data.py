@@ -50,7 +50,7 @@ def load_training_data(
         )
         if config.network.conditional:
             check_classes(data.class_names, config)  # before a folder's images are read
-        source = data.split("train")
+        source = data.kept("train")
         classes: tuple[str, ...] = ()
         if config.network.conditional:
             classes = () if source.labels is None else source.class_names

@@ -1,11 +1,14 @@
-"""Write the latents of images to a file.
+"""Write the latents of images to a file, or those of a whole data set in shards.
 
 The mean and the log-variance of q(z|x) for each image of a folder or of a split, with file names
-and labels, as .npz (NumPy) or .parquet (the extra `parquet`).
+and labels, as .npz (NumPy) or .parquet (the extra `parquet`). With --shards, files of safetensors
+with an index and statistics, on every process of `accelerate launch -m vaegan encode`; a stopped
+command continues where it was.
 """
 
 import argparse
 import logging
+import os
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -17,29 +20,48 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vaegan.commands.checkpoint.classes import image_classes
-from vaegan.commands.checkpoint.common import add_model_options, add_output, load_model, new_file
+from vaegan.commands.checkpoint.common import add_model_options, load_model, new_file
+from vaegan.commands.checkpoint.encode_shards import add_shard_options, check_shards, run_shards
 from vaegan.commands.checkpoint.inputs import (
     add_image_options,
     check_image_options,
     open_inputs,
 )
 from vaegan.data.image_files import NamedImages, batches
+from vaegan.errors import UserError
 from vaegan.files.extras import needed
 from vaegan.files.whole_files import whole_file
 from vaegan.networks import Posterior
 
 logger = logging.getLogger(__name__)
 
+OUTPUT = Path("latents.npz")
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     add_image_options(parser)
-    add_output(parser, "latents.npz", "the latents, .npz or .parquet")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=f"where to write the latents, .npz or .parquet (default: {OUTPUT}); a file that "
+        "exists is not replaced",
+    )
+    add_shard_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     check_image_options(options)
-    output = new_file(options.output, (".npz", ".parquet"))
+    check_shards(options)
+    if options.shards is not None:
+        return run_shards(options)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "One file is written by one process, and several were started: give --shards FOLDER, "
+            "or leave accelerate launch out."
+        )
+    output = new_file(options.output or OUTPUT, (".npz", ".parquet"))
     is_table = output.suffix.lower() == ".parquet"
     if is_table:
         needed("pyarrow.parquet", "parquet")
@@ -49,12 +71,13 @@ def run(options: argparse.Namespace) -> None:
     labels = image_classes(model, images.source, options.classes)
     posterior = model.encode_batches(_watched(images), labels)
     (write_table if is_table else write_arrays)(output, posterior, images)
-    logger.info(f"Wrote {output}: {posterior.mu.shape[1]} latents of {len(posterior.mu):,} images.")
+    shape = " x ".join(map(str, posterior.mu.shape[1:]))
+    logger.info(f"Wrote {output}: {shape} latents of {len(posterior.mu):,} images.")
 
 
 def write_arrays(path: Path, posterior: Posterior, images: NamedImages) -> None:
-    """mu and logvar, float32 [N,Z]; where there are any: names, text [N]; labels, int64 [N], and
-    class_names, text [K]."""
+    """mu and logvar, float32 [N,Z] or [N,c,h,w]; where there are any: names, text [N]; labels,
+    int64 [N], and class_names, text [K]."""
     arrays: dict[str, np.ndarray] = {
         "mu": posterior.mu.numpy(),
         "logvar": posterior.logvar.numpy(),
@@ -72,7 +95,10 @@ def write_arrays(path: Path, posterior: Posterior, images: NamedImages) -> None:
 
 
 def write_table(path: Path, posterior: Posterior, images: NamedImages) -> None:
-    """A row an image: name, label and class where there are any, and the lists mu and logvar."""
+    """A row an image: name, label and class where there are any, and the lists mu and logvar.
+
+    Latents of more dimensions than one are flat lists, the last dimension fastest.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -85,7 +111,7 @@ def write_table(path: Path, posterior: Posterior, images: NamedImages) -> None:
         columns["class"] = pa.array([images.source.class_names[label] for label in labels])
     for name, values in (("mu", posterior.mu), ("logvar", posterior.logvar)):
         flat = pa.array(values.flatten().numpy())
-        columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        columns[name] = pa.FixedSizeListArray.from_arrays(flat, values[0].numel())
     content = pa.BufferOutputStream()
     parquet.write_table(pa.table(columns), content)
     with whole_file(path) as file:

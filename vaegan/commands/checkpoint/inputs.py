@@ -66,13 +66,17 @@ def check_image_options(options: argparse.Namespace) -> None:
         raise UserError(f"There is no {options.images}: give an image file or a folder of images.")
 
 
-def open_inputs(options: argparse.Namespace, data: DataConfig) -> NamedImages:
-    """The images of `add_image_options`, at the size and with the channels of `data`."""
-    progress = sys.stderr.isatty()
+def open_inputs(options: argparse.Namespace, data: DataConfig, *, lead: bool = True) -> NamedImages:
+    """The images of `add_image_options`, at the size and with the channels of `data`.
+
+    Of several processes, the `lead` of each machine calls this before the others.
+    """
+    progress = lead and sys.stderr.isatty()
     if options.images is not None:
         path = expanded(options.images, "the images")
-        return open_images(path, data, bad_images=options.bad_images, progress=progress)
-    images = data_set(data, options.data_dir)
+        bad_images = options.bad_images
+        return open_images(path, data, bad_images=bad_images, lead=lead, progress=progress)
+    images = data_set(data, options.data_dir, lead=lead)
     nothing_aside = images.held_out_split == "train"
     if nothing_aside and options.split in ("test", "validation"):
         raise UserError(
@@ -82,11 +86,13 @@ def open_inputs(options: argparse.Namespace, data: DataConfig) -> NamedImages:
     split: Split = options.split or ("train" if nothing_aside else "test")
     logger.info(f"The images are those of the {split} split of {data.dataset}.")
     source = images.split(split)
-    return NamedImages(source, names_in(source))
+    return NamedImages(source, names_in(source), split)
 
 
-def data_set(data: DataConfig, data_dir: Path | None) -> DataSet:
+def data_set(data: DataConfig, data_dir: Path | None, *, lead: bool = True) -> DataSet:
     """The model's data set, in memory where it is small enough."""
     if data_dir is not None:
         data = dataclasses.replace(data, data_dir=str(data_dir))
-    return DataSet(data, device=torch.device("cpu"), progress=sys.stderr.isatty())
+    return DataSet(
+        data, device=torch.device("cpu"), lead=lead, progress=lead and sys.stderr.isatty()
+    )

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vaegan.commands.checkpoint.common import add_output, new_file, new_folder
-from vaegan.data.images import MOST_PIXELS, to_uint8
+from vaegan.data.images import MOST_PIXELS, as_rgb, to_uint8
 from vaegan.errors import UserError
 from vaegan.run.pictures import GRID_COLUMNS, sample_grid, save_png
 
@@ -76,7 +76,9 @@ def write_images(folder: Path, batches: Iterable[Tensor], count: int) -> None:
     folder.mkdir(exist_ok=True)
     digits, written = max(5, len(str(count - 1))), 0
     for batch in batches:
-        for pixels in to_uint8(batch.cpu()).permute(0, 2, 3, 1).numpy():
+        shown = to_uint8(batch.cpu())
+        shown = shown if shown.shape[1] == 1 else as_rgb(shown)
+        for pixels in shown.permute(0, 2, 3, 1).numpy():
             picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
             picture.save(folder / f"{written:0{digits}}.png")
             written += 1

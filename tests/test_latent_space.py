@@ -1,0 +1,99 @@
+"""Numbers of latents, each against its definition on latents whose answer is known."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from evaluation.fid import main
+from vaegan.metrics.latent_space import bits_per_pixel, kl_nats, latent_statistics, noisy
+from vaegan.networks import Posterior
+
+
+def white(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_kl_is_torch_s_and_counts_in_bits_of_each_place() -> None:
+    posterior = Posterior(white(5, 3, 2, 2), 0.3 * white(5, 3, 2, 2) - 1)
+    q = torch.distributions.Normal(posterior.mu, (0.5 * posterior.logvar).exp())
+    p = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
+    expected = torch.distributions.kl_divergence(q, p).flatten(1).sum(1)
+    torch.testing.assert_close(kl_nats(posterior), expected.double())
+    assert bits_per_pixel(math.log(2) * 64, 8, 4) == pytest.approx(2)
+
+
+def test_a_channel_that_the_image_does_not_move_is_dead() -> None:
+    mu = white(400, 4, 2, 2) * torch.tensor([1.0, 1e-4, 2.0, 0.05]).view(1, 4, 1, 1)
+    found = latent_statistics(Posterior(mu, torch.full_like(mu, math.log(0.25))))
+    assert found["dead_channels"] == 0.5
+    assert found["std_ratio"] == pytest.approx(math.sqrt(4.25 / 0.25), rel=0.05)
+    np.testing.assert_allclose(found["std"], np.sqrt([1.25, 0.25, 4.25, 0.2525]), rtol=0.05)
+
+
+def test_white_noise_has_uncorrelated_neighbours_and_its_share_of_high_frequencies() -> None:
+    mu = white(200, 3, 16, 16)
+    found = latent_statistics(Posterior(mu, torch.zeros_like(mu)))
+    assert found["neighbour_correlation"] == pytest.approx(0, abs=0.02)
+    assert found["channel_correlation"] == pytest.approx(0, abs=0.02)
+    # Of 16 frequencies of an axis, 9 are from -4 to 4, and the mean is left out.
+    assert found["high_frequency_power"] == pytest.approx(1 - 80 / 255, abs=0.01)
+
+
+def test_smooth_latents_have_alike_neighbours_and_few_high_frequencies() -> None:
+    wave = torch.cos(2 * torch.pi * torch.arange(16) / 16).double()
+    mu = white(50, 2, 1, 1) * wave.view(1, 1, 1, 16).expand(50, 2, 16, 16)
+    found = latent_statistics(Posterior(mu, torch.zeros_like(mu)))
+    assert found["neighbour_correlation"] > 0.9
+    assert found["high_frequency_power"] == pytest.approx(0, abs=1e-9)
+    copies = Posterior(mu[:, :1].expand(-1, 2, -1, -1), torch.zeros_like(mu))
+    assert latent_statistics(copies)["channel_correlation"] == pytest.approx(1)
+
+
+def test_noise_is_a_tenth_of_each_channel() -> None:
+    mu, std = torch.zeros(1, 3, 2, 2), torch.tensor([1.0, 2.0, 0.5])
+    moved = noisy(mu, std, torch.ones_like(mu))
+    torch.testing.assert_close(moved[0, :, 1, 0], torch.tensor([0.1, 0.2, 0.05]))
+    torch.testing.assert_close(
+        noisy(torch.zeros(2, 3), std, torch.ones(2, 3))[1], torch.tensor([0.1, 0.2, 0.05])
+    )
+
+
+def test_a_record_has_the_latents_of_the_held_out_images(
+    in_tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["out/ckpt.pt", "--extractor", "efficientnet-lite0", "--num-samples", "8"]
+    words += ["--num-reference", "8", "--reference", "test", "--num-reconstructions", "8"]
+    assert main([*words, "--latent-check", "--json", str(tmp_path / "r.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "KL, bits per pixel" in printed
+    assert "rFD (efficientnet-lite0)" in printed
+    rebuilt = json.loads((tmp_path / "r.json").read_text())["reconstruction"]
+    latents = rebuilt["latents"]
+    assert rebuilt["kl_bits_per_pixel"] == pytest.approx(
+        rebuilt["kl_nats"] / math.log(2) / (16 * 16)
+    )
+    assert len(latents["std"]) == 6
+    assert latents["scaling_factor"] == pytest.approx(1 / latents["overall_std"])
+    assert latents["noisy_psnr_db"] < rebuilt["psnr_db"] + 0.5
+    assert latents["interpolated_frechet_distance"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--crops"], "trained on whole images"),
+        (["--lpips", "--num-reconstructions", "0"], "--lpips is of reconstructions"),
+        (["--lpips-file", "no.pth", "--num-reconstructions", "8"], "no file no.pth"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    options: list[str], why: str, in_tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["out/ckpt.pt", "--extractor", "efficientnet-lite0", "--num-samples", "8"]
+    assert main([*words, *options]) == 2
+    assert why in capsys.readouterr().err
