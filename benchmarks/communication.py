@@ -97,9 +97,9 @@ def run(options: argparse.Namespace) -> None:
 def build_ways(learner: Learner, batch: int, size: int) -> dict[str, Callable[[], None]]:
     """The four functions to time."""
     device, accelerator = learner.device, learner.accelerator
-    latents = learner.config.network.latent_size
+    latents = learner.config.latent_shape
     x = torch.rand(batch, learner.config.data.channels, size, size, device=device) * 2 - 1
-    noise = Noise(*torch.randn(2, batch, latents, device=device))
+    noise = Noise(*torch.randn(2, batch, *latents, device=device))
     gradients = [torch.randn_like(p) for group in learner.update.parameters.values() for p in group]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
 

@@ -81,7 +81,7 @@ class SeedSchedule:
     GAMMA, SIMILARITY = 15.0, 5.0  # weights in the decoder's and in the encoder's loss
 
     def __init__(self, networks: Networks, config: Config) -> None:
-        self.networks, self.latent_size = networks, config.network.latent_size
+        self.networks, self.latent_shape = networks, config.latent_shape
         optim = config.optim
         rates = {"encoder": optim.lr, "decoder": optim.lr, "discriminator": optim.lr_discriminator}
         self.optimizers = {
@@ -93,7 +93,7 @@ class SeedSchedule:
         """Train on `x` [B,C,S,S]; the noise comes from torch's global generator."""
         decoder, discriminator = self.networks.decoder, self.networks.discriminator
         _, x_rec = self._reconstruct(x)
-        x_gen = decoder(torch.randn(len(x), self.latent_size, device=x.device))
+        x_gen = decoder(torch.randn(len(x), *self.latent_shape, device=x.device))
         self._descend("discriminator", self._gan_loss(x, x_rec, x_gen))
 
         gan = self._gan_loss(x, x_rec, x_gen)

@@ -36,9 +36,9 @@ def build_batch(case: Case, device: torch.device) -> Batch:
     """Images in [-1, 1] in the case's shape and layout, and an update's noise."""
     source = torch.Generator().manual_seed(0)
     x = torch.rand(case.image_shape(), generator=source) * 2 - 1
-    eps, z_prior = torch.randn(
-        2, case.batch, case.config().network.latent_size, generator=source
-    ).to(device)
+    eps, z_prior = torch.randn(2, case.batch, *case.config().latent_shape, generator=source).to(
+        device
+    )
     x = x.to(device).contiguous(memory_format=memory_format(case))
     return Batch(x, Noise(eps, z_prior))
 

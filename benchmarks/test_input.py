@@ -52,8 +52,8 @@ def make_batches(plan: Plan, device: torch.device, tmp_path: Path) -> MakeBatche
             source = load_source(data)
         partition = Partition(case.batch)
         order = BatchOrder(len(source), partition, seed=0)
-        latent_size = case.config().network.latent_size
-        noise = BatchNoise(partition, seed=0, latent_size=latent_size, device=device)
+        shape = case.config().latent_shape
+        noise = BatchNoise(partition, seed=0, latent_shape=shape, device=device)
         return Loader(source, order, noise, data, device).steps(0, MANY)
 
     return make

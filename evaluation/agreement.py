@@ -137,7 +137,7 @@ def labelled(data: DataSet, split: Split) -> tuple[Tensor, Tensor]:
 
 def samples(model: VAEGAN, asked: Tensor, seed: int) -> Tensor:
     """A sample of each class in `asked`, as `model.sample` draws them: uint8 [N,C,S,S]."""
-    z = prior_sample(len(asked), model.config.network.latent_size, seed)
+    z = prior_sample(len(asked), model.config.latent_shape, seed)
     blocks = zip(z.split(BLOCK), asked.split(BLOCK), strict=True)
     return torch.cat([to_uint8(model.decode(*block)) for block in blocks])
 

@@ -211,7 +211,7 @@ def test_a_spherical_path_without_an_angle_is_straight() -> None:
 
 
 def test_a_walk_ends_where_it_began(model: vaegan.VAEGAN) -> None:
-    z = torch.stack(list(closed_walk(500, 6, frames=24, seed=4)))
+    z = torch.stack(list(closed_walk(500, (6,), frames=24, seed=4)))
     steps = (z.roll(-1, dims=0) - z).norm(dim=2)  # the last one leads from the end to the start
     assert (steps[-1] <= steps[:-1].max(0).values + 1e-5).all()
     assert (steps[-1] >= steps[:-1].min(0).values - 1e-5).all()

@@ -250,7 +250,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(run: Path) -> None:
 def test_each_row_of_the_samples_is_of_a_class_and_each_column_of_one_z(run: Path) -> None:
     model = vaegan.load(run / "ckpt.pt")
     assert model.classes == tuple("0123456789")
-    z = prior_sample(64, 6, seed=0)[:8]
+    z = prior_sample(64, (6,), seed=0)[:8]
     rows = [model.decode(z, name) for name in model.classes]
     grid = sample_grid(torch.cat(rows)).permute(1, 2, 0).numpy()
     with Image.open(run / "samples/step-00000004.png") as picture:

@@ -111,7 +111,7 @@ def train_in_float64(folder: Path) -> None:
         noise = BatchNoise(
             partition,
             seed=0,
-            latent_size=config.network.latent_size,
+            latent_shape=config.latent_shape,
             device=learner.device,
             augmented=bool(config.objective.augmentations),
         )

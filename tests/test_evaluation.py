@@ -262,7 +262,7 @@ def test_fid_is_the_frechet_distance_of_inceptions_features(
 
     model = vaegan.load("out/ckpt.pt", weights="raw")
     model.decoder.double()
-    x_gen = to_uint8(model.decode(prior_sample(5, 6, seed=3).double()))
+    x_gen = to_uint8(model.decode(prior_sample(5, (6,), seed=3).double()))
     real = choose(load_source(model.config.data, "test").load_all(), 4, "", "")
     inception = FeatureExtractorInceptionV3(
         "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)

@@ -43,7 +43,7 @@ def digits(config: Config, steps: int) -> list[Batch]:
     noise = BatchNoise(
         Partition(BATCH),
         seed=0,
-        latent_size=config.network.latent_size,
+        latent_shape=config.latent_shape,
         device=CPU,
     )
     return list(Loader(source, order, noise, config.data, CPU).steps(0, steps))

@@ -40,7 +40,7 @@ def batches(of: Learner, steps: int) -> list[Batch]:
     noise = BatchNoise(
         Partition(BATCH),
         seed=0,
-        latent_size=of.config.network.latent_size,
+        latent_shape=of.config.latent_shape,
         device=of.device,
     )
     x = torch.rand(steps, BATCH, 1, 32, 32, device=of.device) * 2 - 1

@@ -43,8 +43,9 @@ class Noise(NamedTuple):
     """All the randomness of one update.
 
     eps: the posterior's, in z = mu + sigma * eps; z_prior: the latents of generated images; each
-    [B,Z] from N(0, I). augment: the parameters of `vaegan.augmentation` in [0, 1), first those of
-    an image and its reconstruction, then those of a sample, [B,2,`PARAMETERS`]; None without.
+    [B,Z] or [B,c,h,w] from N(0, I). augment: the parameters of `vaegan.augmentation` in [0, 1),
+    first those of an image and its reconstruction, then those of a sample, [B,2,`PARAMETERS`]; None
+    without.
     """
 
     eps: Tensor

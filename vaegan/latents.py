@@ -38,7 +38,7 @@ class Mixture:
         if component is None:
             source = generator(seed, Purpose.SAMPLES, index=1)
             component = torch.multinomial(self.weights, count, replacement=True, generator=source)
-        z = prior_sample(count, self.means.shape[1], seed)
+        z = prior_sample(count, self.means.shape[1:], seed)
         for k in range(len(self.weights)):
             chosen = component == k
             z[chosen] = (self.means[k] + z[chosen].double() @ self.roots[k].T).float()

@@ -12,10 +12,10 @@ from torch import Tensor
 def prior_loss(mu: Tensor, logvar: Tensor) -> Tensor:
     """L_prior = KL(q(z|x) || N(0, I)), nats per image (section 2.1).
 
-    `mu` and `logvar` are [B,Z]. The divergence is summed over the latents: a mean would weigh
-    it 1/Z as much and is another objective.
+    `mu` and `logvar` are [B,Z], or [B,c,h,w] where latents are maps. The divergence is summed over
+    all latents of an image: a mean would weigh it 1/Z as much and is another objective.
     """
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).flatten(1).sum(1).mean()
 
 
 def similarity_loss(f_rec: Tensor, f_real: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class VAEGAN(HubMethods):
                 )
             given = self.condition(labels, count).get("labels")
             return mixture.sample(count, seed, None if given is None else given.cpu())
-        return prior_sample(count, self.config.network.latent_size, seed)
+        return prior_sample(count, self.config.latent_shape, seed)
 
     def interpolate(
         self,
@@ -174,7 +174,7 @@ class VAEGAN(HubMethods):
         _check("seed", seed, 0, 2**31 - 1)
         labels = self.in_turn(count) if labels is None else labels
         self.condition(labels, count)  # refuses labels before the first frame
-        path = closed_walk(count, self.config.network.latent_size, frames, seed)
+        path = closed_walk(count, self.config.latent_shape, frames, seed)
         return (self.decode(z, labels) for z in path)
 
     def read_images(self, paths: str | Path | Sequence[str | Path]) -> Tensor:
@@ -226,15 +226,15 @@ class VAEGAN(HubMethods):
         """Latents [B,Z] of one end of an interpolation."""
         if not isinstance(end, Tensor):
             return self.draw_latents(1, end).to(self.device)
+        shape = self.config.latent_shape
+        if end.ndim - len(shape) in (0, 1) and tuple(end.shape[-len(shape) :]) == shape:
+            return end.reshape(-1, *shape).to(self.device)
         if end.ndim in (3, 4):
             return self.encode(end if end.ndim == 4 else end.unsqueeze(0), label).mu
-        size = self.config.network.latent_size
-        if end.ndim not in (1, 2) or end.shape[-1] != size:
-            raise UserError(
-                f"A tensor of shape {tuple(end.shape)} is no end of an interpolation: give images "
-                f"[C,S,S], latents [{size}], or the seed of a sample."
-            )
-        return end.reshape(-1, size).to(self.device)
+        raise UserError(
+            f"A tensor of shape {tuple(end.shape)} is no end of an interpolation: give images "
+            f"[C,S,S], latents [{','.join(map(str, shape))}], or the seed of a sample."
+        )
 
     def _checked(self, x: Tensor) -> Tensor:
         data = self.config.data

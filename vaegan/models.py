@@ -51,7 +51,13 @@ MODELS: dict[str, Model] = {
 def model_networks(config: Config) -> Networks:
     """The networks of `config.model` with fresh weights, drawn from torch's global generator."""
     model = MODELS[config.model]
-    return build_networks(config.data, config.network, trained=model.trained, frozen=model.frozen)
+    resting = ("encoder",) if config.network.freeze_encoder and model.has_encoder else ()
+    return build_networks(
+        config.data,
+        config.network,
+        trained=tuple(name for name in model.trained if name not in resting),
+        frozen=(*model.frozen, *resting),
+    )
 
 
 def check_model_fits(config: Config) -> None:

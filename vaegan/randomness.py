@@ -46,12 +46,15 @@ class BatchNoise:
         partition: Partition,
         *,
         seed: int,
-        latent_size: int,
+        latent_shape: tuple[int, ...],
         device: torch.device,
         augmented: bool = False,
     ) -> None:
-        """`augmented`: whether what the discriminator is shown is changed at random."""
-        self.seed, self.device, self.latent_size = seed, device, latent_size
+        """`latent_shape` is that of one image's latents.
+
+        `augmented`: whether what the discriminator is shown is changed at random.
+        """
+        self.seed, self.device, self.latent_shape = seed, device, latent_shape
         self.augmented = augmented
         self.global_batch, self.part = partition.global_batch, partition.part
 
@@ -59,7 +62,7 @@ class BatchNoise:
         """The noise of step `step`, counted from 0."""
         source = generator(self.seed, Purpose.NOISE, step, self.device)
         both = torch.randn(
-            (self.global_batch, 2, self.latent_size), generator=source, device=self.device
+            (self.global_batch, 2, *self.latent_shape), generator=source, device=self.device
         )[self.part]
         return Noise(both[:, 0], both[:, 1], self._augment(step) if self.augmented else None)
 
@@ -77,6 +80,6 @@ def mirror_mask(
     return torch.rand(global_batch, generator=source, device=device)[part] < 0.5
 
 
-def prior_sample(count: int, latent_size: int, seed: int) -> Tensor:
-    """z_prior ~ N(0, I), [count,latent_size]; drawn on the CPU, so the same on every device."""
-    return torch.randn(count, latent_size, generator=generator(seed, Purpose.SAMPLES))
+def prior_sample(count: int, latent_shape: tuple[int, ...], seed: int) -> Tensor:
+    """z_prior ~ N(0, I), [count,*latent_shape]; drawn on the CPU, so the same on every device."""
+    return torch.randn(count, *latent_shape, generator=generator(seed, Purpose.SAMPLES))

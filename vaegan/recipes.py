@@ -16,7 +16,7 @@ Settings = Mapping[str, Any]
 @dataclass(frozen=True)
 class Recipe:
     """`settings` everywhere; over them `at_most[S]` for images of at most S pixels; over both
-    `models[M]` for the model M."""
+    `models[M]` for the model M. A recipe is of one family, paper where it names none."""
 
     settings: Settings
     at_most: Mapping[int, Settings] = field(default_factory=dict)
@@ -46,6 +46,49 @@ DATASET_DEFAULTS: dict[DatasetName, Settings] = {
 # squares), decoder: 15 * mean squares = 30/F * 1/2 sum of squares. RMSProp does not see the
 # common factor. At 64 pixels F = 256 * 8 * 8 = 16,384; at 32, 4,096.
 _SEED_F64, _SEED_F32 = 256 * 8 * 8, 256 * 4 * 4
+
+# What the KL autoencoders of latent diffusion (Rombach et al. 2022, arXiv 2112.10752) have alike.
+# Deviations: Kaiming instead of N(0, 0.02^2) for the discriminator's initial weights; the rate is
+# that of 12 images a step, base_learning_rate 4.5e-6 times as many; discriminator and autoencoder
+# step at once, and not in turn.
+_KL_PUBLISHED: Settings = {
+    "family": "kl",
+    "image_size": 256,
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "discriminator_stem": 64,
+    "discriminator_widths": (128, 256, 512),
+    "discriminator_norm": "batch",
+    "beta": 1e-6,
+    "gan_loss": "hinge",
+    "fakes": "reconstructions",
+    "optimizer": "adam",
+    "adam_betas": (0.5, 0.9),
+    "lr": 12 * 4.5e-6,
+    "lr_discriminator": 12 * 4.5e-6,
+    "batch_size": 12,
+}
+
+# The losses of the recipe `default` for maps as latents.
+_KL_LEARNED: Settings = {
+    "family": "kl",
+    "discriminator_norm": "group",
+    # Every layer: details are in the outer ones, what they belong to in the inner ones.
+    "similarity_layer": (0, 1, 2, 3),
+    "likelihood": "optimal-variance",
+    "pixel_weight": 1.0,
+    # With fitted variances beta 1 is the evidence lower bound of pixels: latents keep what images
+    # need, and their aggregate stays near unit variance.
+    "beta": 1.0,
+    "gamma_mode": "balanced",
+    "gamma": 1.0,
+    "gan_loss": "hinge",
+    "fakes": "reconstructions",
+    "optimizer": "adam",
+    "adam_betas": (0.5, 0.9),
+    "lr": 1e-3,
+    "lr_discriminator": 1e-3,
+}
 
 RECIPES: dict[RecipeName, Recipe] = {
     # Ours: Algorithm 1 with the likelihood, the weight gamma and the two kinds of fakes each
@@ -164,6 +207,46 @@ RECIPES: dict[RecipeName, Recipe] = {
         },
         at_most={32: {"beta": _SEED_F32 / 1280, "gamma": 30 / _SEED_F32}},
     ),
+    # CompVis/latent-diffusion, configs/autoencoder/autoencoder_kl_{64x64x3,32x32x4,16x16x16}.yaml.
+    "kl-f4": Recipe(
+        {**_KL_PUBLISHED, "latent_channels": 3, "block_out_channels": (128, 256, 512)},
+    ),
+    "kl-f8": Recipe(
+        {**_KL_PUBLISHED, "latent_channels": 4, "block_out_channels": (128, 256, 512, 512)},
+    ),
+    "kl-f16": Recipe(
+        {
+            **_KL_PUBLISHED,
+            "latent_channels": 16,
+            "block_out_channels": (128, 128, 256, 256, 512),
+            "attention_blocks": 1,  # attn_resolutions: [16]
+        },
+    ),
+    # Ours, without an external network: kl-f8's autoencoder, on the learned similarity.
+    "kl-learned": Recipe(
+        {
+            **_KL_LEARNED,
+            "image_size": 256,
+            "latent_channels": 4,
+            "block_out_channels": (128, 256, 512, 512),
+            "discriminator_stem": 64,
+            "discriminator_widths": (128, 256, 512),
+        }
+    ),
+    # The same on networks for two CPU cores and crops of 64 pixels.
+    "kl-small": Recipe(
+        {
+            **_KL_LEARNED,
+            "image_size": 64,
+            "latent_channels": 4,
+            "block_out_channels": (16, 32, 64),
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+            "discriminator_stem": 16,
+            "discriminator_widths": (32, 64, 64),
+            "batch_size": 16,
+        }
+    ),
 }
 
 _WIDTHS = ("encoder_widths", "decoder_widths", "discriminator_widths")
@@ -196,7 +279,7 @@ def recipe_settings(
         if size <= limit:
             settings.update(changes)
     settings.update(chosen.models.get(model, {}))
-    for name in _WIDTHS:
+    for name in _WIDTHS if settings.get("family") != "kl" else ():
         inner, widths = (0 if name == "decoder_widths" else -1), settings[name]
         stages = len(widths) - (name == "decoder_widths")
         while size // 2**stages > LARGEST_BASE and size % 2 ** (stages + 1) == 0:

@@ -36,7 +36,7 @@ def measure(config: Config, precision: Precision) -> tuple[float, str]:
     learner = Learner(config, accelerator)
     data, batch, device = config.data, config.training.batch_size, learner.device
     x = torch.rand(batch, data.channels, data.image_size, data.image_size, device=device) * 2 - 1
-    noise = Noise(*torch.randn(2, batch, config.network.latent_size, device=device))
+    noise = Noise(*torch.randn(2, batch, *config.latent_shape, device=device))
     durations = []
     for step in range(WARM_UP + ROUNDS):
         start = time.perf_counter()

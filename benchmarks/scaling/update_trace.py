@@ -46,11 +46,11 @@ class UpdateTrace:
 
 def trace_update(config: Config) -> UpdateTrace:
     """Run the update of `config` once on shapes only."""
-    data, network, batch = config.data, config.network, 2
+    data, batch = config.data, 2
     with torch.device("meta"):
         networks = model_networks(config)
         x = torch.empty(batch, data.channels, data.image_size, data.image_size)
-        noise = Noise(*torch.empty(2, batch, network.latent_size))
+        noise = Noise(*torch.empty(2, batch, *config.latent_shape))
     small = 0
     seen: list[tuple[str, int, int]] = []
     ends: list[int] = []

@@ -35,8 +35,8 @@ def save_contact_sheet(
         of_shown = None if labels is None else labels[rows]
     real = choose(images.reference, min(COUNT, len(images.reference)), "", "")
     kind = "training" if images.held_out_name == "all" else "held-out"
-    latent_sizes = {row.runs[0].subject.config.network.latent_size for row in table}
-    noise = "the same noise" if len(latent_sizes) == 1 else "noise of their own latent sizes"
+    latent_shapes = {row.runs[0].subject.config.latent_shape for row in table}
+    noise = "the same noise" if len(latent_shapes) == 1 else "noise of their own latent sizes"
 
     blocks: list[tuple[str, list[str], Tensor, Tensor | None]] = [
         (

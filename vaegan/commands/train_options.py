@@ -21,6 +21,7 @@ from vaegan.config import FACTS, GROUPS, SETTINGS, Config, option
 from vaegan.effects import without_effect
 from vaegan.errors import UserError
 from vaegan.files.regular_files import expanded
+from vaegan.networks.published import check_fits, find_autoencoder, published_settings
 from vaegan.recipes import recipe_config
 from vaegan.run.run_folder import RunFolder, read_config
 
@@ -66,9 +67,13 @@ def parse(arguments: Sequence[str], *, quiet: bool = False) -> Command:
         default = read_config(asked["config"]).replace(output_dir="", classes=())
     else:
         default = _recipe_default(asked)
+    published = {} if resume else _published(asked, default)
+    default = default.replace(**published)
     command = read(arguments, _without_replaced(default, asked), quiet=quiet)
     settings = command.settings
     _refuse_without_effect(asked, settings)
+    if published:
+        check_fits(settings, published)
     if not settings.output.output_dir:
         settings = settings.replace(output_dir=_default_folder(settings))
     folder = run_folder(settings.output.output_dir)
@@ -170,6 +175,12 @@ def _refuse_without_effect(asked: Mapping[str, Any], settings: Config) -> None:
     }
     if refusal := without_effect(settings, options):
         raise UserError(refusal)
+
+
+def _published(asked: Mapping[str, Any], default: Config) -> dict[str, Any]:
+    """The settings that --init-from brings; none for another family, whose refusal comes later."""
+    name, family = asked.get("init_from"), asked.get("family", default.network.family)
+    return published_settings(find_autoencoder(name)) if name and family == "kl" else {}
 
 
 def _output_dir(asked: Mapping[str, Any]) -> str:

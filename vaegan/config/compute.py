@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vaegan.config.checks import check_settings
-from vaegan.config.conditions import TRAINED_BATCH_NORM
+from vaegan.config.conditions import IN_KL_FAMILY, TRAINED_BATCH_NORM
 from vaegan.config.facts import setting
 from vaegan.config.names import ADVERSARIAL, Precision
 
@@ -45,6 +45,13 @@ class ComputeConfig:
         "small parts of a batch are normalised as one.",
         needs=TRAINED_BATCH_NORM,
         role="setup",
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "Keep only the inputs of the blocks of encoder and decoder for the backward pass, and "
+        "compute the rest again there, with the same gradients: less memory, in more time.",
+        needs=IN_KL_FAMILY,
+        alters="rounding",
     )
     profile: bool = setting(
         False,

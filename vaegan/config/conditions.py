@@ -8,8 +8,9 @@ def trains_batch_norm(
     model: ModelName, family: Family, norm: Norm, discriminator_norm: Norm
 ) -> bool:
     """Whether a network that is trained normalises by the statistics of its batch."""
-    norms = (norm, discriminator_norm)[: 1 + (model in ADVERSARIAL)]
-    return family == "paper" and "batch" in norms
+    of_autoencoder = family == "paper" and norm == "batch"
+    of_discriminator = family != "residual" and discriminator_norm == "batch"
+    return of_autoencoder or (of_discriminator and model in ADVERSARIAL)
 
 
 TRAINED_BATCH_NORM = Condition(
@@ -21,3 +22,11 @@ TRAINED_BATCH_NORM = Condition(
 )
 IN_PAPER_FAMILY = where("family", "paper")
 IN_RESIDUAL_FAMILY = where("family", "residual")
+IN_KL_FAMILY = where("family", "kl")
+WITH_VECTORS = where("family", "paper", "residual")  # for latents
+WITH_DISCRIMINATOR_NORM = where("family", "paper", "kl")
+BEGUN_FROM_ANOTHER = Condition(
+    lambda config: bool(config["init_from"]),
+    "on a run whose networks begin with fresh weights",
+    "--init-from",
+)

@@ -4,8 +4,10 @@ from typing import Literal
 
 DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "celeba", "lfw", "folder"]
 ModelName = Literal["vaegan", "vae", "vae-dis", "gan"]
-RecipeName = Literal["default", "larsen2016", "seed"]
-Family = Literal["paper", "residual"]
+RecipeName = Literal[
+    "default", "larsen2016", "seed", "kl-f4", "kl-f8", "kl-f16", "kl-learned", "kl-small"
+]
+Family = Literal["paper", "residual", "kl"]
 Norm = Literal["batch", "group", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vaegan.config.checks import check, check_settings
-from vaegan.config.conditions import IN_PAPER_FAMILY, IN_RESIDUAL_FAMILY, TRAINED_BATCH_NORM
+from vaegan.config.conditions import (
+    BEGUN_FROM_ANOTHER,
+    IN_KL_FAMILY,
+    IN_PAPER_FAMILY,
+    IN_RESIDUAL_FAMILY,
+    TRAINED_BATCH_NORM,
+    WITH_DISCRIMINATOR_NORM,
+    WITH_VECTORS,
+)
 from vaegan.config.facts import setting
 from vaegan.config.names import WITH_DISCRIMINATOR, WITH_ENCODER, Family, Norm
 
@@ -19,7 +27,9 @@ class NetworkConfig:
 
     family: Family = setting(
         "paper",
-        "The kind of the networks: those of Larsen et al. 2016, or residual ones without norms.",
+        "The kind of the networks: those of Larsen et al. 2016 (paper), residual ones without "
+        "norms (residual), or the autoencoder of latent diffusion, whose latents are maps, with a "
+        "discriminator of patches (kl).",
     )
     conditional: bool = setting(
         False,
@@ -34,6 +44,7 @@ class NetworkConfig:
         at_most=MOST_UNITS,
         allowed=UNITS,
         unit="dimensions",
+        needs=WITH_VECTORS,
     )
     encoder_widths: tuple[int, ...] = setting(
         (64, 128, 256),
@@ -45,6 +56,7 @@ class NetworkConfig:
         unit="channels",
         models=WITH_ENCODER,
         ignored_elsewhere=True,
+        needs=WITH_VECTORS,
     )
     encoder_hidden: int = setting(
         1024,
@@ -66,10 +78,12 @@ class NetworkConfig:
         at_most=MOST_UNITS,
         allowed=WIDTHS,
         unit="channels",
+        needs=WITH_VECTORS,
     )
     discriminator_stem: int = setting(
         32,
-        "Channels of the discriminator's first convolution, of stride 1.",
+        "Channels of the discriminator's first convolution, of stride 1; of family kl, of stride "
+        "2.",
         at_least=1,
         at_most=MOST_UNITS,
         allowed=UNITS,
@@ -79,7 +93,8 @@ class NetworkConfig:
     )
     discriminator_widths: tuple[int, ...] = setting(
         (128, 256, 256),
-        "Channels of the discriminator's stride-2 stages, outermost first.",
+        "Channels of the discriminator's stride-2 stages, outermost first; of family kl, the last "
+        "has stride 1.",
         items=(1, 9),
         at_least=1,
         at_most=MOST_UNITS,
@@ -129,7 +144,7 @@ class NetworkConfig:
         "Normalisation in the discriminator.",
         models=WITH_DISCRIMINATOR,
         ignored_elsewhere=True,
-        needs=IN_PAPER_FAMILY,
+        needs=WITH_DISCRIMINATOR_NORM,
     )
     batch_norm_momentum: float = setting(
         0.1,
@@ -170,11 +185,109 @@ class NetworkConfig:
         "activation",
         "Take the features right after that convolution, or after its norm and activation.",
         models=("vaegan", "vae-dis"),
-        needs=IN_PAPER_FAMILY,
+        needs=WITH_DISCRIMINATOR_NORM,
+    )
+    latent_channels: int = setting(
+        4,
+        "Channels of the latents, which are maps.",
+        at_least=1,
+        at_most=64,
+        unit="channels",
+        needs=IN_KL_FAMILY,
+    )
+    block_out_channels: tuple[int, ...] = setting(
+        (128, 256, 512, 512),
+        "Channels of encoder and decoder at each resolution, outermost first: three halve the "
+        "side twice, so that the latents are maps of a quarter of it (f4), and six make f32.",
+        items=(3, 6),
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed=f"three to six channel counts, each {UNITS}",
+        unit="channels",
+        needs=IN_KL_FAMILY,
+    )
+    layers_per_block: int = setting(
+        2,
+        "Residual blocks of the encoder at each resolution; the decoder has one more.",
+        at_least=1,
+        at_most=16,
+        unit="blocks",
+        needs=IN_KL_FAMILY,
+    )
+    norm_num_groups: int = setting(
+        32,
+        "Groups of channels that the group norms of encoder and decoder normalise.",
+        at_least=1,
+        at_most=MOST_UNITS,
+        allowed="a divisor of all --block-out-channels",
+        unit="groups",
+        needs=IN_KL_FAMILY,
+    )
+    attention_blocks: int = setting(
+        0,
+        "At how many of the innermost resolutions each residual block is followed by attention; "
+        "between encoder and latents there is one in any case, unless --no-mid-attention.",
+        at_least=0,
+        at_most=6,
+        unit="resolutions",
+        needs=IN_KL_FAMILY,
+    )
+    mid_attention: bool = setting(
+        True,
+        "Attention between the two innermost residual blocks of encoder and decoder, over all "
+        "places of the map.",
+        needs=IN_KL_FAMILY,
+    )
+    quant_conv: bool = setting(
+        True,
+        "A convolution of 1x1 pixels on either side of the latents.",
+        needs=IN_KL_FAMILY,
+    )
+    scaling_factor: float = setting(
+        1.0,
+        "What those who train diffusion on the latents multiply them by: 1 over their standard "
+        "deviation. It is written into exports to diffusers, and --init-from sets it.",
+        above=0,
+        needs=IN_KL_FAMILY,
+        alters="nothing",
+    )
+    shift_factor: float = setting(
+        0.0,
+        "What they subtract from the latents before. It is written into exports to diffusers too, "
+        "and --init-from sets it.",
+        needs=IN_KL_FAMILY,
+        alters="nothing",
+    )
+    init_from: str = setting(
+        "",
+        "A published autoencoder whose weights encoder and decoder begin with, and whose sizes "
+        "they take: a folder as diffusers writes it, or a name on the Hugging Face hub.",
+        needs=IN_KL_FAMILY,
+        role="identity",
+    )
+    freeze_encoder: bool = setting(
+        False,
+        "Train the decoder alone: the encoder keeps the weights of --init-from, and with them the "
+        "latents of every image.",
+        models=WITH_ENCODER,
+        needs=BEGUN_FROM_ANOTHER,
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
+        groups, widths = self.norm_num_groups, self.block_out_channels
+        check(
+            self.family != "kl" or all(width % groups == 0 for width in widths),
+            "norm_num_groups",
+            groups,
+            f"a divisor of all --block-out-channels, {' '.join(map(str, widths))}",
+        )
+        check(
+            self.attention_blocks <= len(widths),
+            "attention_blocks",
+            self.attention_blocks,
+            f"at most the number of --block-out-channels, {len(widths)}",
+        )
         stages = len(self.discriminator_widths)
         for layer in self.similarity_layer:
             check(
@@ -190,6 +303,11 @@ class NetworkConfig:
             " ".join(map(str, self.similarity_layer)),
             "one to ten layers, each named once",
         )
+
+    @property
+    def downsampling(self) -> int:
+        """The factor f between the sides of images and latents of family kl."""
+        return int(2 ** (len(self.block_out_channels) - 1))
 
     @property
     def similarity_layers(self) -> tuple[int, ...]:

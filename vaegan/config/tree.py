@@ -89,6 +89,9 @@ class Config:
                 "each image's own logit, and with --discriminator-norm batch a logit depends on "
                 "the other images of its batch: give --discriminator-norm group or none."
             )
+        if self.network.family == "kl":
+            check_spatial(self.data, self.network)
+            return
         size = self.data.image_size
         for name in ("encoder_widths", "decoder_widths", "discriminator_widths"):
             widths = getattr(self.network, name)
@@ -112,6 +115,15 @@ class Config:
         for group, changes in groups.items():
             own[group] = dataclasses.replace(getattr(self, group), **changes)
         return dataclasses.replace(self, **own)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of one image's latents: (Z,) for vectors, (c, S/f, S/f) for maps."""
+        network = self.network
+        if network.family == "kl":
+            side = self.data.image_size // network.downsampling
+            return (network.latent_channels, side, side)
+        return (network.latent_size,)
 
     def has_batch_norm(self) -> bool:
         """Whether a network that is trained normalises by the statistics of its batch."""
@@ -180,6 +192,30 @@ class Config:
             cause = first.get("ctx", {}).get("error")
             what = str(cause) if isinstance(cause, UserError) else f"{where}: {first['msg']}"
             raise UserError(f"{origin} cannot be used: {what}") from None
+
+
+def check_spatial(data: DataConfig, network: NetworkConfig) -> None:
+    """`UserError` for settings that networks with maps as latents cannot have."""
+    size, factor = data.image_size, network.downsampling
+    if network.conditional:
+        raise UserError(
+            "--conditional does not go with --family kl, whose networks are not given classes: "
+            "leave it out, or give --family paper or residual."
+        )
+    check(
+        size % factor == 0,
+        "image_size",
+        size,
+        f"a multiple of {factor}, by which the {len(network.block_out_channels)} "
+        "--block-out-channels divide the side",
+    )
+    innermost = size // 2 ** len(network.discriminator_widths)
+    check(
+        innermost >= 3,  # two convolutions of 4x4 pixels and stride 1 leave one patch of it
+        "discriminator_widths",
+        " ".join(map(str, network.discriminator_widths)),
+        f"of fewer channel counts for images of {size} pixels, so that a patch is left",
+    )
 
 
 def _plain(value: Any) -> Any:

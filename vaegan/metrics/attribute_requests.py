@@ -109,7 +109,7 @@ class Requests:
 
     def not_asked(self, count: int) -> list[Tensor]:
         """For each run, `count` samples from N(0, I)."""
-        z = prior_sample(RUNS * count, self.model.config.network.latent_size, self.seed)
+        z = prior_sample(RUNS * count, self.model.config.latent_shape, self.seed)
         return [self._decode(part) for part in z.split(count)]
 
     def _decode(self, z: Tensor) -> Tensor:

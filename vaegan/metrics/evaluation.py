@@ -134,9 +134,9 @@ class Evaluator:
     ) -> tuple[Tensor, dict[str, Any]]:
         """z [N,Z] of all samples, which have these `classes`, and how they were drawn."""
         count, seed = self.protocol.num_samples, self.protocol.seed
-        size = model.config.network.latent_size
+        shape = model.config.latent_shape
         if self.protocol.sampler == "prior":
-            return prior_sample(count, size, seed), {"sampler": "prior"}
+            return prior_sample(count, shape, seed), {"sampler": "prior"}
         training, labels = images.training, None
         assert training is not None
         if classes is not None and images.labels is not None:
@@ -161,7 +161,7 @@ class Evaluator:
         latents = draw_from(Posterior(mu, logvar), seed)  # the training images
         if self.protocol.sampler == "posterior":
             return latents, {"sampler": "posterior"}
-        z, how = torch.zeros(count, size), {"sampler": "gmm", "components": COMPONENTS}
+        z, how = torch.zeros(count, *shape), {"sampler": "gmm", "components": COMPONENTS}
         if self.accelerator.is_main_process and labels is not None:
             mixture = fit_classes(latents, labels, len(model.classes))
             z = mixture.sample(count, seed, classes)

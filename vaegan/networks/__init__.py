@@ -1,8 +1,8 @@
 """The networks: tensors in, tensors out.
 
 `base.py` is what all families share, `paper.py` the family of Larsen et al. 2016, `residual.py` the
-residual one without norms; `classes.py` gives classes to both. `build.py` makes the networks of a
-model from its config.
+residual one without norms, `kl.py` that of latent diffusion; `classes.py` gives classes to the
+first two. `build.py` makes the networks of a model from its config.
 """
 
 from vaegan.networks.base import Absent, Judgement, Networks, Posterior, count_parameters

@@ -16,19 +16,19 @@ LEAK = 0.2  # slope of leaky ReLU below 0
 
 
 class Posterior(NamedTuple):
-    """q(z|x) = N(mu, diag(exp(logvar))), each [B,Z]."""
+    """q(z|x) = N(mu, diag(exp(logvar))), each [B,Z], or [B,c,h,w] where latents are maps."""
 
     mu: Tensor
     logvar: Tensor
 
     def sample(self, eps: Tensor) -> Tensor:
-        """z = mu + sigma * eps, for eps ~ N(0, I) of shape [B,Z]: the reparametrisation trick."""
+        """z = mu + sigma * eps, for eps ~ N(0, I) of mu's shape: the reparametrisation trick."""
         return self.mu + torch.exp(0.5 * self.logvar) * eps
 
 
 class Judgement(NamedTuple):
     """A discriminator's output for images: Dis_l(x), flat, for each compared layer l, [B,F_l], and
-    the logit [B] of being real."""
+    the logit [B] of being real, or [B,1,h,w] of each of its patches."""
 
     features: tuple[Tensor, ...]
     logit: Tensor
@@ -42,7 +42,8 @@ class Absent(nn.Module):
 class Networks:
     """The networks of a model, bare or wrapped for distributed training.
 
-    `frozen` has networks by name that are run but not trained. `similarity_layers` are the layers
+    `frozen` has networks by name that are run but not trained: a discriminator that is not among
+    the three, or the encoder. `similarity_layers` are the layers
     l of the discriminator whose features a `Judgement` has, in that order, counted from 0. Where
     they are `conditional`, each trained network takes the images' classes as `labels`, int64 [B].
     """
@@ -56,9 +57,7 @@ class Networks:
 
     def trained(self) -> dict[str, nn.Module]:
         """Those that are trained, by name, in the order in which a batch meets them."""
-        own = {"encoder": self.encoder, "decoder": self.decoder}
-        own["discriminator"] = self.discriminator
-        return {name: module for name, module in own.items() if not isinstance(module, Absent)}
+        return {name: each for name, each in self._present().items() if name not in self.frozen}
 
     def by_name(self) -> dict[str, nn.Module]:
         """All that the model has, trained ones first."""
@@ -66,9 +65,15 @@ class Networks:
 
     def replaced(self, modules: Mapping[str, nn.Module]) -> "Networks":
         """The same model with other modules, by the names of `by_name`."""
-        trained = {**vars(self), **{name: modules[name] for name in self.trained()}}
+        own = {**vars(self), **{name: modules[name] for name in self._present()}}
         frozen = {name: modules[name] for name in self.frozen}
-        return Networks(**{**trained, "frozen": frozen})
+        return Networks(**{**own, "frozen": frozen})
+
+    def _present(self) -> dict[str, nn.Module]:
+        """Those of the three that there are."""
+        own = {"encoder": self.encoder, "decoder": self.decoder}
+        own["discriminator"] = self.discriminator
+        return {name: module for name, module in own.items() if not isinstance(module, Absent)}
 
 
 def count_parameters(module: nn.Module) -> int:

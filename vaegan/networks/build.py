@@ -8,7 +8,7 @@ from torch import nn
 
 from vaegan.config import DataConfig, Family, NetworkConfig
 from vaegan.errors import UserError
-from vaegan.networks import paper, residual
+from vaegan.networks import kl, paper, residual
 from vaegan.networks.base import Absent, Networks
 
 FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig, int], nn.Module]]] = {
@@ -21,6 +21,11 @@ FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig, int], nn.M
         "encoder": residual.Encoder,
         "decoder": residual.Decoder,
         "discriminator": residual.Discriminator,
+    },
+    "kl": {
+        "encoder": kl.Encoder,
+        "decoder": kl.Decoder,
+        "discriminator": kl.Discriminator,
     },
 }
 """The networks of each family, in the order in which a batch meets them."""
@@ -37,7 +42,8 @@ def build_networks(
 
     `trained` and `frozen` are those of a model, by name. Frozen ones are in evaluation mode, and
     without classes: of a frozen discriminator only the features at the layers l are used, which do
-    not depend on them. Raises `UserError` for a conditional model without names of classes.
+    not depend on them. Raises `UserError` for a conditional model without names of classes, and
+    where the package that a family needs is missing.
     """
     classes = number_of_classes(data, network)
     built = {
@@ -49,7 +55,8 @@ def build_networks(
     still: dict[str, nn.Module] = {}
     for name in frozen:
         still[name] = built[name].eval().requires_grad_(False)
-        built[name] = Absent()
+        if name == "discriminator":  # it judges nothing: only its features are used
+            built[name] = Absent()
     layers = network.similarity_layers
     return Networks(
         built["encoder"],

@@ -164,7 +164,7 @@ class Discriminator(nn.Module):
 def _down(channels: int, width: int, network: NetworkConfig, norm: Norm) -> Stage:
     """Halve the side: a stride-2 convolution, its norm, its activation."""
     conv = nn.Conv2d(channels, width, network.kernel, stride=2, padding=(network.kernel - 1) // 2)
-    return Stage(conv, *_norm(norm, width, network, spatial=True), activation(network))
+    return Stage(conv, *norm_layers(norm, width, network, spatial=True), activation(network))
 
 
 def _up(channels: int, width: int, network: NetworkConfig) -> Stage:
@@ -178,16 +178,18 @@ def _up(channels: int, width: int, network: NetworkConfig) -> Stage:
         padding=(kernel - 1) // 2,
         output_padding=kernel % 2,
     )
-    norm = _norm(network.norm, width, network, spatial=True)
+    norm = norm_layers(network.norm, width, network, spatial=True)
     return Stage(conv, *norm, activation(network))
 
 
 def _hidden(inputs: int, units: int, network: NetworkConfig, norm: Norm) -> Stage:
     linear = nn.Linear(inputs, units)
-    return Stage(linear, *_norm(norm, units, network, spatial=False), activation(network))
+    return Stage(linear, *norm_layers(norm, units, network, spatial=False), activation(network))
 
 
-def _norm(norm: Norm, width: int, network: NetworkConfig, *, spatial: bool) -> Sequence[nn.Module]:
+def norm_layers(
+    norm: Norm, width: int, network: NetworkConfig, *, spatial: bool
+) -> Sequence[nn.Module]:
     if norm == "none":
         return ()
     if norm == "group":

@@ -23,7 +23,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
     """The facts of a run's `ckpt.pt` or `best.pt`; `UserError` where it cannot be read.
 
     checkpoint, step, images_seen, seconds (None for old files); model, recipe, dataset,
-    image_size, channels, latent_size, seed; parameters by network; changed: the settings that are
+    image_size, channels, latent_shape, seed; parameters by network; changed: the settings that are
     not those of the recipe, each with its value and the recipe's; environment: that of the run's
     `config.json` beside it, or None; evaluation: the record by which the `best.pt` was chosen (this
     file or the one beside it), with its step, or None.
@@ -42,7 +42,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
         "dataset": config.data.dataset,
         "image_size": config.data.image_size,
         "channels": config.data.channels,
-        "latent_size": config.network.latent_size,
+        "latent_shape": list(config.latent_shape),
         "seed": config.training.seed,
         "parameters": {n: count_parameters(m) for n, m in networks.by_name().items()},
         "changed": changed_settings(config),

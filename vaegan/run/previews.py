@@ -58,10 +58,11 @@ class Previews:
         """Draw both grids; the models of baselines may have no encoder to reconstruct with."""
         learner, config = self.learner, self.learner.config
         averages = {name: average.module for name, average in learner.ema.items()}
-        encoder, decoder = averages.get("encoder"), averages["decoder"]
-        latent_size, seed = config.network.latent_size, config.training.seed
+        decoder = averages["decoder"]
+        encoder = averages.get("encoder", learner.bare.frozen.get("encoder"))
+        seed = config.training.seed
         x = to_network_range(self.originals.images.to(learner.device))
-        z, of_samples, of_originals = prior_sample(SAMPLES, latent_size, seed), {}, {}
+        z, of_samples, of_originals = prior_sample(SAMPLES, config.latent_shape, seed), {}, {}
         if config.network.conditional:
             rows = min(len(config.data.classes), MOST_CLASSES)
             z = z[:GRID_COLUMNS].repeat(rows, 1)

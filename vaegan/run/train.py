@@ -11,6 +11,12 @@ from vaegan.data import BatchOrder, Loader
 from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights, read_inference_file
 from vaegan.networks import without_projection
+from vaegan.networks.published import (
+    check_fits,
+    find_autoencoder,
+    published_settings,
+    published_weights,
+)
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
 from vaegan.run.collapse import CollapseWatch
@@ -47,6 +53,8 @@ def train(config: Config, folder: RunFolder, *, resume: bool = False) -> None:
     accelerator = build_accelerator(config.compute.precision)
     check_compile(config, accelerator)
     check_sync_batchnorm(config, accelerator)
+    if config.network.init_from and not resume:
+        check_fits(config, published_settings(find_autoencoder(config.network.init_from)))
     evaluation = None
     if config.evaluation.eval_every:
         from vaegan.run.evaluating import (
@@ -87,11 +95,11 @@ def build_trainer(
 
     learner, meter = Learner(config, accelerator), Meter()
     load_weights_of(learner, meter, checkpoint, config, accelerator)
-    seed, latent_size = config.training.seed, config.network.latent_size
+    seed = config.training.seed
     noise = BatchNoise(
         partition,
         seed=seed,
-        latent_size=latent_size,
+        latent_shape=config.latent_shape,
         device=device,
         augmented=bool(config.objective.augmentations),
     )
@@ -138,13 +146,16 @@ def load_weights_of(
     config: Config,
     accelerator: Accelerator,
 ) -> None:
-    """Fill `learner` and `meter` from `checkpoint`; a new run takes `similarity_from` at most."""
+    """Fill `learner` and `meter` from `checkpoint`; a new run begins with what its config names."""
     if checkpoint is not None:
         learner.load_state_dict(checkpoint)
         if "own" in checkpoint:
             load_rank_state(checkpoint["own"], learner, meter, accelerator)
-    elif config.objective.similarity_from:
+        return
+    if config.objective.similarity_from:
         load_similarity(learner, Path(config.objective.similarity_from))
+    if config.network.init_from:
+        load_published(learner, find_autoencoder(config.network.init_from))
 
 
 def load_similarity(learner: Learner, path: Path) -> None:
@@ -156,3 +167,12 @@ def load_similarity(learner: Learner, path: Path) -> None:
             "vaegan."
         )
     load_weights(learner.bare.frozen["discriminator"], without_projection(weights), path)
+
+
+def load_published(learner: Learner, folder: Path) -> None:
+    """Begin with a published autoencoder's weights, the averages too."""
+    networks = learner.bare.by_name()
+    for name, weights in published_weights(folder).items():
+        averaged = [learner.ema[name].module] if name in learner.ema else []
+        for module in (networks[name], *averaged) if name in networks else ():
+            load_weights(module, weights, folder)

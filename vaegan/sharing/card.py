@@ -93,7 +93,8 @@ def _loading(config: Config, hub_name: str | None) -> Iterator[str]:
     yield f"x_gen = model.sample(16, seed=0)  # [16, {channels}, {size}, {size}] in [-1, 1]"
     if config.model != "gan":
         labels = ", model.in_turn(16)" if config.network.conditional else ""
-        yield f"z = model.encode(x_gen{labels}).mu  # [16, {config.network.latent_size}]"
+        shape = ", ".join(map(str, (16, *config.latent_shape)))
+        yield f"z = model.encode(x_gen{labels}).mu  # [{shape}]"
         yield f"x_rec = model.decode(z{labels})"
     yield "```"
 

@@ -7,6 +7,7 @@ from vaegan.config import Config
 from vaegan.files.model_folder import write_model_folder
 from vaegan.files.regular_files import read_regular
 from vaegan.files.whole_files import whole_file, write_text
+from vaegan.networks.published import is_hub_name
 from vaegan.run.pictures import sample_grid, save_png
 from vaegan.sharing.card import model_card
 from vaegan.sharing.hub import CARD_FILE, SAMPLES_FILE
@@ -61,10 +62,12 @@ def write_folder(model: "VAEGAN", folder: Path, *, hub_name: str | None = None) 
 def without_paths(config: Config) -> Config:
     """`config` without the paths of this machine, which nobody else has, and which name users."""
     data, similarity = config.data, config.objective.similarity_from
+    begun_from = config.network.init_from
     return config.replace(
         output_dir="",
         data_dir=Path(data.data_dir).name if data.dataset == "folder" else "data",
         similarity_from=Path(similarity).name if similarity else "",
+        init_from=begun_from if is_hub_name(begun_from) else Path(begun_from).name,
     )
 
 

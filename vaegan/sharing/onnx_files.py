@@ -83,7 +83,7 @@ def _parts(model: "VAEGAN") -> dict[str, Part]:
         # A copy in torch's own memory format, on the CPU.
         encoder = copy.deepcopy(model.encoder).cpu()
         parts["encoder"] = Part(_Pair(encoder).eval(), {"x": x, **beside}, ("mu", "logvar"))
-    z = torch.randn(2, model.config.network.latent_size, generator=generator)
+    z = torch.randn(2, *model.config.latent_shape, generator=generator)
     parts["decoder"] = Part(copy.deepcopy(model.decoder).cpu().eval(), {"z": z, **beside}, ("x",))
     return parts
 

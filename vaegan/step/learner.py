@@ -19,6 +19,7 @@ from vaegan.batch import Batch
 from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.models import MODELS, check_model_fits, model_networks
+from vaegan.networks.kl import checkpoint_gradients
 from vaegan.randomness import Purpose, generator
 from vaegan.step.ema import EMA, newest_weight
 from vaegan.step.exchange import FlatExchange, mean_over_ranks, recorded_mean_over_ranks
@@ -70,6 +71,9 @@ class Learner:
         for module in bare.by_name().values():
             # Convolutions are faster with the channels innermost, on CPUs and GPUs alike.
             module.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.compute.gradient_checkpointing:
+            for module in (bare.encoder, bare.decoder):
+                checkpoint_gradients(module)
         self.bare = bare
         self.ema = {
             name: EMA(module) for name, module in bare.trained().items() if name != "discriminator"
@@ -274,6 +278,11 @@ def check_compile(config: Config, accelerator: Accelerator) -> None:
         raise UserError(
             "--compile inductor compiles the whole batch as one program, and --accumulate "
             f"{config.training.accumulate} cuts it up: leave one of the two out."
+        )
+    if mode == "inductor" and config.compute.gradient_checkpointing:
+        raise UserError(
+            "--compile inductor chooses itself what the backward pass computes again, and "
+            "--gradient-checkpointing does too: leave one of the two out."
         )
     objective = config.objective
     penalised = MODELS[config.model].is_adversarial and objective.is_penalised

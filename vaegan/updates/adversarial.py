@@ -1,6 +1,7 @@
 """The GAN loss: what the discriminator learns from it, and what it sends back to the decoder.
 
-D(x) is a logit and Dis(x) its sigmoid. The sums go over the kinds of fakes (x_rec, x_gen), each
+D(x) is a logit and Dis(x) its sigmoid; a discriminator of patches has several for each image, and
+all terms are means over them. The sums go over the kinds of fakes (x_rec, x_gen), each
 weighed by 1, or by one half with `fake_reduction = mean`; all else are means over the images.
 
     loss              discriminator                              decoder
@@ -97,8 +98,9 @@ def adversarial_backward(
     else:
         wanted = decoder_cost(real.logit, logits, weight, objective)
         generator = wanted.detach()
-        if penalised.fake_gradients:
-            # A logit depends on its own image alone, and its gradient there is known from R2.
+        if penalised.fake_gradients and real.logit.ndim == 1:
+            # A logit depends on its own image alone, and its gradient there is known from R2. Of
+            # several patches R2 has the mean's only.
             slopes = torch.autograd.grad(scale(wanted), logits, retain_graph=True)
             pairs = zip(slopes, penalised.fake_gradients, strict=True)
             gradients = [slope.view(-1, 1, 1, 1) * gradient for slope, gradient in pairs]

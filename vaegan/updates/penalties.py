@@ -2,7 +2,8 @@
 
     R1 = mean |d D(x) / d x|^2        R2 = sum of mean |d D(fake) / d fake|^2
 
-D(x) is the logit. The means are over the images, the sum is over the kinds of fakes, weighed as in
+D(x) is the logit, of a discriminator of patches the mean over them. The means are over the images,
+the sum is over the kinds of fakes, weighed as in
 the GAN loss. The discriminator's loss gets W1/2 * R1 + W2/2 * R2 (Mescheder et al. 2018, arXiv
 1801.04406). R3GAN (Huang et al. 2025, arXiv 2501.05441) needs both. With `penalty_every = N` only
 every N-th step has them, at N times the weight: the lazy regularisation of StyleGAN2 (Karras et al.
@@ -22,7 +23,7 @@ from vaegan.config import ObjectiveConfig
 
 
 class Shown(NamedTuple):
-    """One kind of images [B,C,S,S] and their logits [B], computed from them.
+    """One kind of images [B,C,S,S] and their logits, [B] or [B,1,h,w], computed from them.
 
     The images are the leaf of a graph where anything is differentiated with respect to them.
     """
@@ -68,7 +69,7 @@ class Penalties:
         kinds = [(real, "loss/r1", 1.0), *((fake, "loss/r2", fake_weight) for fake in fakes)]
         kinds = [kind for kind in kinds if kind[1] in self.weights]
         # One pass for all kinds, of logits without the fp16 loss scale, which would be squared.
-        logits = torch.stack([shown.logit.sum() for shown, _, _ in kinds]).sum()
+        logits = torch.stack([_of_images(shown.logit).sum() for shown, _, _ in kinds]).sum()
         gradients = torch.autograd.grad(
             logits, [shown.images for shown, _, _ in kinds], create_graph=True
         )
@@ -100,3 +101,8 @@ class Penalties:
         metrics["loss/discriminator"] = (
             metrics["loss/discriminator"] + (self.halves.to(values.dtype) * values).sum()
         )
+
+
+def _of_images(logit: Tensor) -> Tensor:
+    """The logit of each image, [B]."""
+    return logit if logit.ndim == 1 else logit.flatten(1).mean(1)

@@ -71,7 +71,8 @@ class VAEUpdate(Update[Losses, SharedVariances]):
         return SharedVariances({}, variances)
 
     def backward(self, batch: Batch, passed: Losses, shared: SharedVariances) -> Metrics:
-        if not passed.prior.requires_grad:  # the graph was not kept
+        # The decoder is trained in any case, the encoder may be frozen.
+        if not next(iter(passed.units.values())).requires_grad:  # the graph was not kept
             passed = self._losses(batch)
         terms = {
             name: at_variance(unit, passed.features[name], shared.variances[name], batch.share)

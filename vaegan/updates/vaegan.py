@@ -198,7 +198,9 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
 
         # Decoder: gamma * L_rec - L_GAN, one backward pass for both kinds of images.
         # d L_rec / d z has to be taken first: it needs the same graph and leaves no gradient.
-        (z_grad,) = torch.autograd.grad(x_rec, [decoded.z_leaf], rec_grad, retain_graph=True)
+        z_grad = None
+        if "encoder" in parameters:
+            (z_grad,) = torch.autograd.grad(x_rec, [decoded.z_leaf], rec_grad, retain_graph=True)
         x_rec_grad, gan_grads = gamma * rec_grad, list(gan.gradients)
         if self.show_rec:
             x_rec_grad = gan_grads.pop(0) + x_rec_grad
@@ -207,11 +209,12 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
 
         # Encoder: beta * L_prior + L_rec.
         prior = prior_loss(decoded.posterior.mu, decoded.posterior.logvar)
-        torch.autograd.backward(
-            [decoded.z, self.scale(batch.weigh(o.beta * prior))],
-            [z_grad, None],
-            inputs=parameters["encoder"],
-        )
+        if "encoder" in parameters:  # it may be frozen
+            torch.autograd.backward(
+                [decoded.z, self.scale(batch.weigh(o.beta * prior))],
+                [z_grad, None],
+                inputs=parameters["encoder"],
+            )
         prior = batch.weigh(prior.detach())
         terms = {
             name: at_variance(term.unit, term.features, shared.variances[name], batch.share)

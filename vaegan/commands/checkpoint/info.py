@@ -43,7 +43,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     size, seconds = facts["image_size"], facts["seconds"]
     yield _row("model", f"{facts['model']}, recipe {facts['recipe']}")
     yield _row("data set", f"{facts['dataset']}, {size}x{size}x{facts['channels']}")
-    yield _row("latents", f"{facts['latent_size']}")
+    yield _row("latents", "x".join(map(str, facts["latent_shape"])))
     parameters = facts["parameters"]
     counts = ", ".join(f"{name} {count:,}" for name, count in parameters.items())
     yield _row("parameters", f"{sum(parameters.values()):,} ({counts})")
