@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.support.commands import ROOT, Command, as_options, run_command
-from tests.support.tiny import TINY, TINY_OPTIONS, tiny_config
+from tests.support.tiny import TINY, TINY_MAPS, TINY_OPTIONS, tiny_config
 from vaegan.commands.base import leave
 
 WORLDS = (2, 3)  # of which 3 cannot share 8 images evenly
@@ -58,6 +58,15 @@ CASES: dict[str, dict[str, Any]] = {
         "discriminator_passes": "joint",
         "accumulate": 2,
     },
+    "maps, accumulated": {
+        **SETTINGS,
+        **TINY_MAPS,
+        "gan_loss": "hinge",
+        "r1": 1.0,
+        "accumulate": 2,
+        "gradient_checkpointing": True,
+    },
+    "maps, frozen encoder": {**SETTINGS, **TINY_MAPS, "freeze_encoder": True},
     "batch norm": {"global_batch_size": GLOBAL_BATCH},
     # Over many steps, statistics of two images each let rounding grow to any size.
     "batch norm, three steps": {"global_batch_size": GLOBAL_BATCH},

@@ -48,7 +48,8 @@ def reference_gradients(
     kinds = [changed(config, *each) for each in zip((x, x_rec, x_gen), drawn, strict=True)]
     (f_real, real), (f_rec, rec), (_, gen) = (discriminator(kind, labels) for kind in kinds)
 
-    prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0)).sum(1).mean()
+    prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0))
+    prior = prior.flatten(1).sum(1).mean()
 
     def likelihood(difference: Tensor) -> Tensor:
         squared = difference.flatten(1).pow(2)
@@ -159,7 +160,7 @@ def penalties(
     def squared_norm(image: Tensor, drawn: Tensor, label: Tensor | None) -> Tensor:
         image = image.detach()[None].requires_grad_()
         logit = discriminator(changed(config, image, drawn[None]), label).logit
-        (gradient,) = torch.autograd.grad(logit, image, create_graph=True)
+        (gradient,) = torch.autograd.grad(logit.mean(), image, create_graph=True)  # of patches
         return gradient.pow(2).sum()
 
     r1, *r2 = (
@@ -184,17 +185,21 @@ def inputs(config: Config, seed: int = 1) -> tuple[Networks, Tensor, Noise]:
     if config.network.family == "residual":
         for module in networks.by_name().values():
             start_branches(module)
-    z = config.network.latent_size
-    noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z))
+    z = config.latent_shape
+    noise = Noise(torch.randn(BATCH, *z), torch.randn(BATCH, *z))
     x = torch.rand(BATCH, config.data.channels, 16, 16) * 2 - 1
     if config.objective.augmentations:
         noise = noise._replace(augment=torch.rand(BATCH, 2, 7))
     return networks, x, noise
 
 
-def assert_each_gradient_is_its_own_losses(config: Config, **how: Any) -> None:
+def assert_each_gradient_is_its_own_losses(
+    config: Config, prepare: Callable[[Networks], None] = lambda networks: None, **how: Any
+) -> None:
+    """`prepare` changes the networks after the reference has been computed."""
     networks, x, noise = inputs(config)
     expected = reference_gradients(networks, config, x, noise, config.objective.gamma)
+    prepare(networks)
     VAEGANUpdate(networks, config.objective, **how)(Batch(x, noise))
     for name, module in networks.by_name().items():
         found = [p.grad for p in module.parameters()]

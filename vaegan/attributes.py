@@ -20,7 +20,9 @@ from vaegan.data.attributes import Attributes
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
 from vaegan.files.whole_files import whole_file
-from vaegan.model import BATCH, VAEGAN
+from vaegan.latents import refuse_maps
+from vaegan.model import VAEGAN
+from vaegan.networks import BATCH
 from vaegan.randomness import Purpose, generator
 
 logger = logging.getLogger(__name__)
@@ -132,6 +134,7 @@ def learn_attribute_vectors(
     The images are chosen at random, the same at each call. Raises `UserError` for images without
     attributes or classes, and for a model without an encoder.
     """
+    refuse_maps(model.config, "give a model of another family for attributes")
     attributes = attributes_of(source)
     # Data sets come sorted: the first images are of a few classes only.
     order = torch.randperm(len(source), generator=generator(0, Purpose.PREVIEW))

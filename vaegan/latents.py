@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.files.extras import needed
 from vaegan.networks import Posterior
@@ -43,6 +44,14 @@ class Mixture:
             chosen = component == k
             z[chosen] = (self.means[k] + z[chosen].double() @ self.roots[k].T).float()
         return z
+
+
+def refuse_maps(config: Config, instead: str) -> None:
+    """`UserError` where the latents of a model are maps and vectors are needed: do `instead`."""
+    if config.network.family == "kl":
+        raise UserError(
+            f"The latents of a model of family kl are maps, and vectors are needed here: {instead}."
+        )
 
 
 def draw_from(posterior: Posterior, seed: int) -> Tensor:

@@ -15,22 +15,24 @@ from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights
 from vaegan.files.stored_model import Origin, WeightsName, read_stored_model
 from vaegan.latent_paths import Mode, closed_walk, path_between
-from vaegan.latents import Mixture
+from vaegan.latents import Mixture, refuse_maps
 from vaegan.models import check_model_fits, model_networks
-from vaegan.networks import Networks, Posterior
+from vaegan.networks import Networks, Posterior, images_at_once
 from vaegan.randomness import prior_sample
 from vaegan.sharing.hub import HubMethods
-
-BATCH = 256  # images in a network at a time
 
 
 class VAEGAN(HubMethods):
     """A model's networks in evaluation mode. Images are float32 [B,C,S,S] in [-1, 1].
 
+    A model of family kl takes images [B,C,H,W] whose height and width are any multiples of f, and
+    its latents are maps [B,c,H/f,W/f] where others are vectors [B,Z]. What it decodes may lie a
+    little outside [-1, 1].
+
     A baseline lacks some: `encoder` is None for a GAN, `discriminator` for a VAE.
 
     Evaluation mode means that batch norm uses its running statistics, so that an image does not
-    depend on the others of its batch. The networks see `BATCH` images at a time. Results are on
+    depend on the others of its batch. The networks see `images_at_once`. Results are on
     `device`, wherever the arguments are.
     """
 
@@ -63,7 +65,8 @@ class VAEGAN(HubMethods):
         for images of another shape or type, and for labels that do not fit.
         """
         encoder, x = self.check_encoder(), self._checked(x)
-        found = [encoder(part, **given) for part, given in self._parts(x, labels)]
+        pixels = x.shape[-2] * x.shape[-1]
+        found = [encoder(part, **given) for part, given in self._parts(x, labels, pixels)]
         return Posterior(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def encode_batches(self, batches: Iterable[Tensor], labels: Tensor | None = None) -> Posterior:
@@ -82,7 +85,11 @@ class VAEGAN(HubMethods):
     @torch.no_grad()
     def decode(self, z: Tensor, labels: Labels | None = None) -> Tensor:
         """z [N,Z] to images [N,C,S,S] in [-1, 1]; `labels` are as `condition` takes them."""
-        return torch.cat([self.decoder(part, **given) for part, given in self._parts(z, labels)])
+        network, pixels = self.config.network, self.config.data.image_size**2
+        if network.family == "kl":
+            pixels = z.shape[-2] * z.shape[-1] * network.downsampling**2
+        parts = self._parts(z, labels, pixels)
+        return torch.cat([self.decoder(part, **given) for part, given in parts])
 
     def reconstruct(self, x: Tensor, labels: Labels | None = None) -> Tensor:
         """x_rec [N,C,S,S], decoded from the posterior's mean, with the labels of `x`."""
@@ -124,6 +131,7 @@ class VAEGAN(HubMethods):
         _check("count", count, 1, MOST_IMAGES)
         _check("seed", seed, 0, 2**31 - 1)
         if mixture is not None:
+            refuse_maps(self.config, "leave the mixture out")
             if mixture.of_classes != self.is_conditional:
                 raise UserError(
                     "The mixture is not one for this model: fit it by mixture_of, with labels and "
@@ -214,12 +222,16 @@ class VAEGAN(HubMethods):
         return {"labels": class_labels(labels, count, self.classes).to(self.device)}
 
     def _parts(
-        self, rows: Tensor, labels: Labels | None
+        self, rows: Tensor, labels: Labels | None, pixels: int
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Rows on the model's device, a batch at a time, and what the network takes beside them."""
+        """Rows on the model's device, a batch at a time, and what the network takes beside them.
+
+        `pixels` are those of each row's image.
+        """
         given = self.condition(labels, len(rows))
-        for start in range(0, len(rows), BATCH):
-            part = slice(start, start + BATCH)
+        batch = images_at_once(self.config.network, pixels)
+        for start in range(0, len(rows), batch):
+            part = slice(start, start + batch)
             yield rows[part].to(self.device), {name: value[part] for name, value in given.items()}
 
     def _end(self, end: int | Tensor, label: int | str | None) -> Tensor:
@@ -237,13 +249,26 @@ class VAEGAN(HubMethods):
         )
 
     def _checked(self, x: Tensor) -> Tensor:
-        data = self.config.data
+        data, network = self.config.data, self.config.network
         shape = (data.channels, data.image_size, data.image_size)
+        if network.family == "kl" and x.ndim == 4:
+            return self._checked_maps(x)
         if tuple(x.shape[1:]) != shape or not len(x) or not x.is_floating_point():
             raise UserError(
                 f"Images of shape {tuple(x.shape)} and type {x.dtype} do not fit this model: give "
                 f"floating-point [N,{data.channels},{data.image_size},{data.image_size}] in "
                 "[-1, 1], as read_images does."
+            )
+        return x
+
+    def _checked_maps(self, x: Tensor) -> Tensor:
+        channels, factor = self.config.data.channels, self.config.network.downsampling
+        sides = x.shape[2:]
+        fits = x.shape[1] == channels and all(side and side % factor == 0 for side in sides)
+        if not fits or not len(x) or not x.is_floating_point():
+            raise UserError(
+                f"Images of shape {tuple(x.shape)} and type {x.dtype} do not fit this model: give "
+                f"floating-point [N,{channels},H,W] in [-1, 1], with H and W multiples of {factor}."
             )
         return x
 

@@ -23,6 +23,15 @@ TINY: dict[str, Any] = {
     "tracker": "none",
     "precision": "fp32",  # what tests compare does not depend on the processor they run on
 }
+TINY_MAPS: dict[str, Any] = {
+    "family": "kl",
+    "latent_channels": 2,
+    "block_out_channels": (4, 4, 8),
+    "layers_per_block": 1,
+    "norm_num_groups": 2,
+    "discriminator_norm": "group",
+}
+"""With them the latents of 16 pixels are maps [2,4,4]."""
 TINY_OPTIONS = as_options(**TINY)
 
 

@@ -18,6 +18,7 @@ from vaegan.data.attributes import Attributes
 from vaegan.data.images import to_network_range
 from vaegan.data.sources import Held
 from vaegan.errors import UserError
+from vaegan.latents import refuse_maps
 from vaegan.metrics.attribute_similarity import RUNS, signs
 from vaegan.metrics.protocol import choose_rows
 from vaegan.metrics.regressor import Regressor, apply_regressor, fit_regressor
@@ -87,6 +88,7 @@ class Requests:
     def __init__(self, model: VAEGAN, real: AttributeData, seed: int) -> None:
         """Learns the change of latents with each attribute, from at most 10,000 training images."""
         self.model, self.seed = model, seed
+        refuse_maps(model.config, "give a model of another family for attributes")
         self.latents = latents_of(model, real.shape, seed)
         total = len(real.training_attributes)
         rows = choose_rows(total, min(total, MOST_IMAGES), "", "the training set")

@@ -16,7 +16,14 @@ from torch import Tensor
 from vaegan.data.images import to_network_range, to_uint8
 from vaegan.devices import all_cores
 from vaegan.errors import UserError
-from vaegan.latents import COMPONENTS, choose_images, draw_from, fit_classes, fit_mixture
+from vaegan.latents import (
+    COMPONENTS,
+    choose_images,
+    draw_from,
+    fit_classes,
+    fit_mixture,
+    refuse_maps,
+)
 from vaegan.metrics import distances
 from vaegan.metrics.algebra import algebra_device
 from vaegan.metrics.by_class import distances_by_class
@@ -71,6 +78,8 @@ class Evaluator:
         numbers; the others return an empty dictionary. Samples of a conditional model have classes
         as frequent as the reference's. Raises `UserError` where its classes are not the images'.
         """
+        if self.protocol.sampler == "gmm":
+            refuse_maps(model.config, "use --sampler prior or posterior")
         check_classes_fit(model.config, images.labels.class_names if images.labels else ())
         model = _in_float64(model, self.accelerator.device)
         real = images.labels if model.is_conditional else None

@@ -6,11 +6,12 @@ first two. `build.py` makes the networks of a model from its config.
 """
 
 from vaegan.networks.base import Absent, Judgement, Networks, Posterior, count_parameters
-from vaegan.networks.build import build_networks, check_memory
+from vaegan.networks.build import BATCH, build_networks, check_memory, images_at_once
 from vaegan.networks.classes import without_projection
 from vaegan.networks.paper import Decoder, Discriminator, Encoder
 
 __all__ = [
+    "BATCH",
     "Absent",
     "Decoder",
     "Discriminator",
@@ -21,5 +22,6 @@ __all__ = [
     "build_networks",
     "check_memory",
     "count_parameters",
+    "images_at_once",
     "without_projection",
 ]

@@ -11,6 +11,9 @@ from vaegan.errors import UserError
 from vaegan.networks import kl, paper, residual
 from vaegan.networks.base import Absent, Networks
 
+BATCH = 256  # images in a network at a time, without gradients
+PIXELS = 2**19  # in those of family kl, whose widest maps are as large as the images
+
 FAMILIES: dict[Family, dict[str, Callable[[DataConfig, NetworkConfig, int], nn.Module]]] = {
     "paper": {
         "encoder": paper.Encoder,
@@ -76,6 +79,11 @@ def number_of_classes(data: DataConfig, network: NetworkConfig) -> int:
             "data.classes, in the order of the labels."
         )
     return len(data.classes) if network.conditional else 0
+
+
+def images_at_once(network: NetworkConfig, pixels: int) -> int:
+    """How many images of so many pixels are in a network at a time where nothing is trained."""
+    return max(1, min(BATCH, PIXELS // pixels)) if network.family == "kl" else BATCH
 
 
 def check_memory(data: DataConfig, network: NetworkConfig, names: tuple[str, ...]) -> None:

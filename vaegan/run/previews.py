@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vaegan.data import DataSet
 from vaegan.data.images import to_network_range
+from vaegan.networks import images_at_once
 from vaegan.randomness import Purpose, generator, prior_sample
 from vaegan.run.pictures import GRID_COLUMNS, reconstruction_grid, sample_grid, save_png
 from vaegan.run.recording import Recorder
@@ -70,10 +71,18 @@ class Previews:
             of_samples["labels"] = labels.to(learner.device)
             assert self.originals.labels is not None
             of_originals["labels"] = self.originals.labels.to(learner.device)
+        # All at once, except with maps as latents, which take no labels.
+        most = images_at_once(config.network, config.data.image_size**2)
+
+        def decoded(latents: Tensor, **labels: Tensor) -> Tensor:
+            parts = latents.to(learner.device).split(most)
+            return torch.cat([decoder(part, **labels) for part in parts])
+
         with torch.no_grad():
-            grids = {"samples": sample_grid(decoder(z.to(learner.device), **of_samples))}
+            grids = {"samples": sample_grid(decoded(z, **of_samples))}
             if encoder is not None:
-                x_rec = decoder(encoder(x, **of_originals).mu, **of_originals)
+                mu = torch.cat([encoder(part, **of_originals).mu for part in x.split(most)])
+                x_rec = decoded(mu, **of_originals)
                 grids["reconstructions"] = reconstruction_grid(x, x_rec)
         self.recorder.record_images(grids, step)
         for name, grid in grids.items():

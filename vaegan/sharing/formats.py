@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaegan.files.extras import needed
+from vaegan.sharing.diffusers_files import write_diffusers
 from vaegan.sharing.folder import write_folder
 from vaegan.sharing.onnx_files import write_onnx
 
@@ -47,5 +48,11 @@ FORMATS: dict[str, Format] = {
         write_onnx,
         extra="onnx",
         packages=("onnx", "onnxscript", "onnxruntime"),
+    ),
+    "diffusers": Format(
+        "an AutoencoderKL, of a model of family kl",
+        write_diffusers,
+        extra="diffusers",
+        packages=("diffusers", "safetensors"),
     ),
 }

@@ -1,7 +1,8 @@
-"""Write the model in a form that others take: safetensors with a model card, or ONNX.
+"""Write the model in a form that others take: safetensors with a model card, ONNX, or diffusers.
 
 --to folder writes what vaegan.load and the hub take, with a card of the run's recorded numbers;
---push NAME also pushes it to the hub. --to onnx writes encoder and decoder.
+--push NAME also pushes it to the hub. --to onnx writes encoder and
+decoder, --to diffusers an AutoencoderKL.
 """
 
 import argparse

@@ -31,8 +31,9 @@ from vaegan.commands.checkpoint.pictures import (
 )
 from vaegan.data.image_files import batches
 from vaegan.errors import UserError
-from vaegan.latents import Mixture, mixture_of
-from vaegan.model import BATCH, VAEGAN
+from vaegan.latents import Mixture, mixture_of, refuse_maps
+from vaegan.model import VAEGAN
+from vaegan.networks import BATCH
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +80,7 @@ def _mixture(model: VAEGAN, options: argparse.Namespace) -> Mixture | None:
     if options.sampler == "prior":
         return None
     model.check_encoder()
+    refuse_maps(model.config, "use --sampler prior")
     images = data_set(model.config.data, options.data_dir).split("train")
     labels = image_classes(model, images, None)
     posterior = model.encode_batches(batches(images), labels)
