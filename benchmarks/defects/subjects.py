@@ -42,7 +42,7 @@ SMALL: dict[str, Any] = {
 
 def small_config(**settings: Any) -> Config:
     """The recipe `default` on small networks, with some settings changed."""
-    return recipe_config("default", **{**SMALL, **settings})
+    return recipe_config("normal-prior", **{**SMALL, **settings})
 
 
 def small_networks(config: Config) -> Networks:
