@@ -99,7 +99,9 @@ def build_ways(learner: Learner, batch: int, size: int) -> dict[str, Callable[[]
     device, accelerator = learner.device, learner.accelerator
     latents = learner.config.latent_shape
     x = torch.rand(batch, learner.config.data.channels, size, size, device=device) * 2 - 1
-    noise = Noise(*torch.randn(2, batch, *latents, device=device))
+    component = torch.rand(batch, device=device)  # of a learned prior
+    eps, z_prior = torch.randn(2, batch, *latents, device=device)
+    noise = Noise(eps, z_prior, component)
     gradients = [torch.randn_like(p) for group in learner.update.parameters.values() for p in group]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
 

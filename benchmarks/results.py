@@ -91,7 +91,5 @@ _HOW = "make it with pytest benchmarks/ --benchmark-only --benchmark-json FILE"
 def _row(stats: dict[str, Any], facts: dict[str, Any]) -> Row:
     for name in (*_FACTS, *_MACHINE):
         facts[name]  # a KeyError means a file of another origin
-    if facts["recipe"] == "default":  # as it was called then
-        facts = {**facts, "recipe": "normal-prior"}
     median, iqr, rounds = (stats[name] for name in _STATS)
     return Row(float(median), float(iqr), int(rounds), facts)

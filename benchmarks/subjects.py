@@ -40,7 +40,8 @@ def build_batch(case: Case, device: torch.device) -> Batch:
         device
     )
     x = x.to(device).contiguous(memory_format=memory_format(case))
-    return Batch(x, Noise(eps, z_prior))
+    component = torch.rand(case.batch, generator=source).to(device)  # of a learned prior
+    return Batch(x, Noise(eps, z_prior, component))
 
 
 def memory_format(case: Case) -> torch.memory_format:

@@ -317,7 +317,10 @@ def test_a_learned_variance_is_trained_averaged_and_resumed() -> None:
     ("settings", "said"),
     [
         ({"similarity_weights": (0.0,), "pixel_weight": 0.0}, "leaves nothing by which images"),
-        ({"lpips_weight": 1.0, "pixel_weight": 1.0, "channels": 2}, "1 or 3 channels"),
+        (
+            {"lpips_weight": 1.0, "pixel_weight": 1.0, "channels": 2, "dataset": "folder"},
+            "1 or 3 channels",
+        ),
         ({"gamma_mode": "last-layer", "gamma": 0.0}, "above 0 with --gamma-mode last-layer"),
     ],
 )

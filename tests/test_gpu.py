@@ -42,6 +42,7 @@ def batches(of: Learner, steps: int) -> list[Batch]:
         seed=0,
         latent_shape=of.config.latent_shape,
         device=of.device,
+        components="prior" in of.bare.trained(),
     )
     x = torch.rand(steps, BATCH, 1, 32, 32, device=of.device) * 2 - 1
     return [Batch(x[step], noise(step)) for step in range(steps)]

@@ -44,9 +44,9 @@ ELSEWHERE = {
     "python evaluation/fid.py ckpt.pt": "test_evaluation.py",
     "python evaluation/fid.py ckpt.pt --extractor efficientnet-lite0 --num-samples 10000 "
     "--json result.json": "test_evaluation.py",
-    "python evaluation/fid.py runs/fashion-mnist-32px-vaegan-default-conditional-seed0/ckpt.pt "
-    "--by-class": "test_conditional.py",
-    "python evaluation/agreement.py runs/fashion-mnist-32px-vaegan-default-conditional-seed0/"
+    "python evaluation/fid.py runs/fashion-mnist-32px-vaegan-mixture-prior-conditional-seed0/"
+    "ckpt.pt --by-class": "test_conditional.py",
+    "python evaluation/agreement.py runs/fashion-mnist-32px-vaegan-mixture-prior-conditional-seed0/"
     "ckpt.pt --json agreement.json": "test_conditional.py",
     "python evaluation/check_extractor.py --dataset fashion-mnist": "test_check_extractor.py",
     "python evaluation/compare.py runs/a/ckpt.pt runs/b/ckpt.pt --output runs/compared": (
@@ -82,8 +82,8 @@ ELSEWHERE = {
     "python evaluation/agreement.py runs/fashion-classes/ckpt.pt": "test_conditional.py",
     "python evaluation/fid.py ckpt.pt --extractor efficientnet-lite0 --num-samples 2000 "
     "--reference validation --num-reconstructions 1000 --sampler posterior": "test_evaluation.py",
-    "vaegan sample runs/fashion-mnist-32px-vaegan-default-conditional-seed0/ckpt.pt --classes "
-    "sneaker bag": "test_conditional.py",
+    "vaegan sample runs/fashion-mnist-32px-vaegan-mixture-prior-conditional-seed0/ckpt.pt "
+    "--classes sneaker bag": "test_conditional.py",
     "vaegan export ckpt.pt --to folder --output shared": "test_export.py",
     "vaegan export ckpt.pt --to folder --output shared --push USER/NAME": "test_export.py",
     "vaegan export ckpt.pt --to onnx --output onnx": "test_export.py",

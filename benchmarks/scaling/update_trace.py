@@ -50,7 +50,9 @@ def trace_update(config: Config) -> UpdateTrace:
     with torch.device("meta"):
         networks = model_networks(config)
         x = torch.empty(batch, data.channels, data.image_size, data.image_size)
-        noise = Noise(*torch.empty(2, batch, *config.latent_shape))
+        component = torch.empty(batch)  # of a learned prior
+        eps, z_prior = torch.empty(2, batch, *config.latent_shape)
+        noise = Noise(eps, z_prior, component)
     small = 0
     seen: list[tuple[str, int, int]] = []
     ends: list[int] = []
