@@ -88,7 +88,8 @@ _OUR_BASELINES: Mapping[ModelName, Settings] = {
 # What the KL autoencoders of latent diffusion (Rombach et al. 2022, arXiv 2112.10752) have alike.
 # Deviations: Kaiming instead of N(0, 0.02^2) for the discriminator's initial weights; the rate is
 # that of 12 images a step, base_learning_rate 4.5e-6 times as many; discriminator and autoencoder
-# step at once, and not in turn.
+# step at once, and not in turn; the variance that images are compared with is trained (their code
+# leaves it out of the optimiser); the discriminator trains before its gradient reaches the decoder.
 _KL_PUBLISHED: Settings = {
     "family": "kl",
     "image_size": 256,
@@ -97,7 +98,15 @@ _KL_PUBLISHED: Settings = {
     "discriminator_stem": 64,
     "discriminator_widths": (128, 256, 512),
     "discriminator_norm": "batch",
+    "similarity_weights": (0.0,),
+    "pixel_weight": 1.0,
+    "pixel_loss": "l1",
+    "lpips_weight": 1.0,
+    "likelihood": "learned-variance",
     "beta": 1e-6,
+    "gamma_mode": "last-layer",
+    "gamma": 2.0,  # disc_weight 0.5
+    "gan_start": 50_001 * 12,  # disc_start, in images
     "gan_loss": "hinge",
     "fakes": "reconstructions",
     "optimizer": "adam",
