@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Laplace
 
 from tests.support.patches import PatchDiscriminator
-from tests.support.perceptual import narrow_lpips
+from tests.support.perceptual import AUTOENCODER, narrow_lpips
 from tests.support.tiny import tiny_config
 from tests.test_update import GAN_LOSSES, HOW, inputs, reference_losses, relative_error
 from vaegan.batch import Batch, Noise
@@ -20,7 +20,7 @@ from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.losses import LAPLACE, absolute_loss, at_variance, optimal_variance
 from vaegan.models import model_networks
-from vaegan.networks import Networks, last_weight
+from vaegan.networks import Networks, last_weight, lpips_weights
 from vaegan.step.learner import Learner
 from vaegan.updates.base import Metrics
 from vaegan.updates.ramp import GanRamp
@@ -280,12 +280,9 @@ def test_an_absolute_loss_is_a_laplace_log_likelihood(float64: None) -> None:
     assert best <= min(others) < best + 1e-2
 
 
-SCALED = {"likelihood": "learned-variance", "pixel_weight": 1.0, "lecam": 0.5, "gan_ramp": 64}
-
-
 def test_a_learned_variance_is_trained_averaged_and_resumed() -> None:
     """It is the decoder's: in its group of the optimiser, its average and its files."""
-    config = tiny_config(**SCALED, pixel_loss="l1")
+    config = tiny_config(**AUTOENCODER)
     _, x, noise = inputs(config)
     batch = Batch(x, noise)
     straight, first = (Learner(config, Accelerator(cpu=True)) for _ in range(2))
@@ -303,7 +300,7 @@ def test_a_learned_variance_is_trained_averaged_and_resumed() -> None:
     resumed.load_state_dict(copy.deepcopy(first.state_dict()))
     for step in range(2, 4):
         metrics = resumed.step(batch, step)
-    assert metrics["balance/gan_ramp"] == 3 * 8 / 64
+    assert metrics["balance/gan_ramp"] == pytest.approx(3 * 8 / 200)
     for name, module in straight.bare.by_name().items():
         for one, other in zip(
             module.state_dict().values(),
@@ -311,6 +308,25 @@ def test_a_learned_variance_is_trained_averaged_and_resumed() -> None:
             strict=True,
         ):
             assert torch.equal(one, other), name
+
+
+def test_a_recorded_update_is_the_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What --compile inductor records, uncompiled: averages and ramp go on from step to step."""
+    monkeypatch.setattr(lpips_weights, "load_lpips", lambda file: narrow_lpips())
+    monkeypatch.setattr("vaegan.step.compiled.torch.compile", lambda program, **_: program)
+    monkeypatch.setattr("vaegan.step.learner.which", lambda name: name)
+    config = tiny_config(**AUTOENCODER, lpips_weight=0.5)
+    recorded, eager = (
+        Learner(c, Accelerator(cpu=True)) for c in (config.replace(compile="inductor"), config)
+    )
+    _, x, noise = inputs(config)
+    for step in range(3):
+        found, expected = (learner.step(Batch(x, noise), step) for learner in (recorded, eager))
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5, msg=name)
+        assert expected["balance/gan_ramp"] == pytest.approx(step * 8 / 200)
+        assert (expected["loss/lecam"] > 0) == (step > 0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.support.commands import ROOT, Command, as_options, run_command
-from tests.support.perceptual import narrow_lpips
+from tests.support.perceptual import AUTOENCODER, narrow_lpips
 from tests.support.tiny import TINY, TINY_MAPS, TINY_OPTIONS, tiny_config
 from vaegan.commands.base import leave
 
@@ -50,15 +50,9 @@ CASES: dict[str, dict[str, Any]] = {
     # All of latent diffusion's autoencoders; the GAN loss ends half-way up its ramp.
     "autoencoder": {
         **SETTINGS,
-        "pixel_loss": "l1",
-        "pixel_weight": 0.5,
+        **AUTOENCODER,
         "lpips_weight": 0.3,
-        "likelihood": "learned-variance",
-        "gan_loss": "hinge",
-        "gamma_mode": "last-layer",
         "gan_start": 40,
-        "gan_ramp": 200,
-        "lecam": 0.5,
         "accumulate": 2,
     },
     "vae": {**SETTINGS, "model": "vae"},

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from tests.support.accelerators import forget_accelerators
+from tests.support.perceptual import AUTOENCODER
 from tests.support.residual import start_branches
 from tests.support.tiny import tiny_config
 from tests.test_update import reference_gradients
@@ -96,6 +97,12 @@ NARROW: dict[str, Any] = {
 }
 RESIDUAL: dict[str, Any] = {"family": "residual"}
 FIXED: dict[str, Any] = {"gamma_mode": "fixed", "gamma": 0.3}
+PENALTIES: dict[str, Any] = {
+    "r1": 1.0,
+    "r2": 1.0,
+    "penalty_every": 2,
+    "discriminator_norm": "group",
+}
 # What bfloat16's 8 bits of mantissa leave of a gradient: measured 0.016 to 0.038.
 BF16_TOLERANCE = 0.06
 
@@ -217,17 +224,14 @@ class TestLossScale:
         )
         return accelerator
 
-    @pytest.mark.parametrize("penalty", [0.0, 1.0])
+    @pytest.mark.parametrize("losses", [{}, PENALTIES, AUTOENCODER])
     @pytest.mark.parametrize("gate", [False, True])
     def test_scaled_steps_are_the_plain_ones(
-        self, scaled: Accelerator, gate: bool, penalty: float
+        self, scaled: Accelerator, gate: bool, losses: dict[str, Any]
     ) -> None:
-        """Gradient penalties have squares of gradients, which no scale may be in."""
-        config = tiny_config(gate=gate, gate_margin=0.005, clip_grad_norm=0.5)
-        if penalty:
-            config = config.replace(
-                r1=penalty, r2=penalty, penalty_every=2, discriminator_norm="group"
-            )
+        """Gradient penalties have squares of gradients, and the last layer's weight adds a number
+        to a norm: no scale may be in either."""
+        config = tiny_config(gate=gate, gate_margin=0.005, clip_grad_norm=0.5, **losses)
         learner = Learner(config, scaled)
         batches = [batch.double() for batch in digits(config, 4)]
         metrics = [learner.step(batch, step) for step, batch in enumerate(batches)]

@@ -1,9 +1,22 @@
-"""LPIPS with random weights: narrow ones for gradients, whole ones in a file."""
+"""The losses of latent diffusion's autoencoders in one run, and LPIPS with random weights."""
+
+from typing import Any
 
 import torch
 from torch import nn
 
 from vaegan.networks.lpips import Lpips
+
+# All but LPIPS.
+AUTOENCODER: dict[str, Any] = {
+    "pixel_loss": "l1",
+    "pixel_weight": 0.5,
+    "likelihood": "learned-variance",
+    "gan_loss": "hinge",
+    "gamma_mode": "last-layer",
+    "gan_ramp": 200,
+    "lecam": 0.5,
+}
 
 
 def narrow_lpips() -> Lpips:

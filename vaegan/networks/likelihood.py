@@ -15,12 +15,20 @@ def learn_variances(decoder: nn.Module, terms: int) -> None:
 
 def learned_log_variances(decoder: nn.Module) -> Tensor:
     """The parameter of `learn_variances`, [terms], of a decoder that may be wrapped."""
-    return _own(decoder).get_parameter("log_variance")
+    return _tensor(_own(decoder).log_variance)
 
 
 def last_weight(decoder: nn.Module) -> Tensor:
     """The weight of the decoder's last layer, its module `to_image`, wrapped or not."""
-    return _own(decoder).get_parameter("to_image.weight")
+    layer = _own(decoder).to_image
+    assert isinstance(layer, nn.Module)
+    return _tensor(layer.weight)
+
+
+def _tensor(value: object) -> Tensor:
+    # Not always a Parameter: while a step is recorded, plain tensors stand in their places.
+    assert isinstance(value, Tensor)
+    return value
 
 
 def _own(module: nn.Module) -> nn.Module:

@@ -35,8 +35,9 @@ class Lpips(nn.Module):
             layers += [*[width] * count, "M"]
         self.features = make_layers(layers[:-1])
         self.lins = nn.ParameterList([nn.Parameter(torch.zeros(width)) for width in widths])
-        self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1), persistent=False)
+        # Part of the state, by which a recorded step finds them.
+        self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def load_lpips(file: str) -> Lpips:
     with torch.random.fork_rng(devices=[]):  # its first weights are replaced
         module = Lpips()
     try:
-        module.load_state_dict(_named(found))
+        module.load_state_dict({**_named(found), "shift": module.shift, "scale": module.scale})
     except RuntimeError:
         raise UserError(
             f"{path} does not hold the weights of LPIPS with VGG16: give a file of "
