@@ -66,8 +66,8 @@ def test_noise_is_a_tenth_of_each_channel() -> None:
 def test_a_record_has_the_latents_of_the_held_out_images(
     in_tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["out/ckpt.pt", "--extractor", "efficientnet-lite0", "--num-samples", "8"]
-    words += ["--num-reference", "8", "--reference", "test", "--num-reconstructions", "8"]
+    words = ["out/ckpt.pt", "--extractor", "efficientnet-lite0", "--num-samples", "4"]
+    words += ["--num-reference", "4", "--reference", "test", "--num-reconstructions", "4"]
     assert main([*words, "--latent-check", "--json", str(tmp_path / "r.json")]) == 0
     printed = capsys.readouterr().out
     assert "KL, bits per pixel" in printed

@@ -31,7 +31,7 @@ def commands_of(page: Path) -> list[str]:
 COMMANDS = list(
     dict.fromkeys(c for page in PAGES if page.name != "scaling.md" for c in commands_of(page))
 )
-LAUNCHES = [c for c in COMMANDS if c.startswith("accelerate launch launch/")]
+LAUNCHES = [c for c in COMMANDS if re.match(r"accelerate launch .*launch/train\.py", c)]
 MEASURES = re.compile(r"python evaluation/(fid|agreement|compare|tune)\.py")
 EVALUATIONS = [c for c in COMMANDS if MEASURES.match(c)]
 COMPARISON = "evaluation/results/comparison-{}/comparison.{}"
@@ -90,9 +90,8 @@ ELSEWHERE = {
     "600 --output benchmarks/results/record-fashion-mnist": "test_record.py",
     "python -m benchmarks.record --target 60 --max-seconds 120 --only default gan --output "
     "runs/record-batch-128 -- --batch-size 128": "test_record.py",
-    "accelerate launch -m vaegan encode ckpt.pt path/to/images --shards image-latents --dtype bf16": (
-        "test_latent_set.py"
-    ),
+    "accelerate launch -m vaegan encode ckpt.pt path/to/images --shards image-latents --dtype "
+    "bf16": "test_latent_set.py",
     "python evaluation/fid.py ckpt.pt --latent-check --lpips": "test_latent_space.py",
     "vaegan report runs/digits": "test_report.py",
     "python evaluation/attributes.py runs/vae/ckpt.pt runs/vae-dis/ckpt.pt runs/gan/ckpt.pt "
