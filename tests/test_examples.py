@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.support.commands import ROOT
 from tests.support.tiny import TINY_OPTIONS
+from vaegan.commands.checkpoint.main import main as encode
 
 PAGE = (ROOT / "examples/README.md").read_text()
 COMMANDS = re.findall(r"^python (examples/\w+\.py) (.*)$", PAGE, flags=re.M)
@@ -42,15 +43,28 @@ def run(script: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 def test_examples_write_what_their_page_shows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert [Path(script).stem for script, _ in COMMANDS] == ["own_pictures", "walk", "attributes"]
+    assert [Path(script).stem for script, _ in COMMANDS] == [
+        "own_pictures",
+        "walk",
+        "attributes",
+        "latents",
+    ]
     for (script, words), line in zip(COMMANDS, PRINTED, strict=True):
         tiny = [*TINY_OPTIONS, "--max-steps", "2"] if "own_pictures" in script else []
+        if "examples/latents" in script:
+            shards = ["encode", "runs/mine/ckpt.pt", "pictures", "--shards", "runs/latents"]
+            assert encode(shards) == 0
         given = shlex.split(words.replace(" --image-size 64 --epochs 50", ""))
         assert run(script, [*given, *tiny], monkeypatch) == 0, capsys.readouterr().err
         assert line in capsys.readouterr().out
     with Image.open("walk.gif") as film:
         assert getattr(film, "n_frames", 1) == 32
-    for picture in ("runs/mine/my-samples.png", "runs/mine/my-pictures.png", "attributes.png"):
+    for picture in (
+        "runs/mine/my-samples.png",
+        "runs/mine/my-pictures.png",
+        "attributes.png",
+        "gaussian.png",
+    ):
         with Image.open(picture) as image:
             assert len(image.getcolors(2**24) or ()) > 10, f"{picture} is empty"
 

@@ -31,8 +31,9 @@ def commands_of(page: Path) -> list[str]:
 COMMANDS = list(
     dict.fromkeys(c for page in PAGES if page.name != "scaling.md" for c in commands_of(page))
 )
+TRAINS = re.compile(r"accelerate launch .*launch/train\.py")
 # Those of docs/latent-autoencoders.md have networks that take other sizes.
-LAUNCHES = [c for c in COMMANDS if c.startswith("accelerate launch") and "--recipe kl-" not in c]
+LAUNCHES = [c for c in COMMANDS if TRAINS.match(c) and "--recipe kl-" not in c]
 MEASURES = re.compile(r"python evaluation/(fid|agreement|compare|tune)\.py")
 EVALUATIONS = [c for c in COMMANDS if MEASURES.match(c)]
 COMPARISON = "evaluation/results/comparison-{}/comparison.{}"
@@ -96,6 +97,9 @@ ELSEWHERE = {
     "600 --output benchmarks/results/record-fashion-mnist": "test_record.py",
     "python -m benchmarks.record --target 60 --max-seconds 120 --only default gan --output "
     "runs/record-batch-128 -- --batch-size 128": "test_record.py",
+    "accelerate launch -m vaegan encode ckpt.pt path/to/images --shards image-latents --dtype "
+    "bf16": "test_latent_set.py",
+    "python evaluation/fid.py ckpt.pt --latent-check --lpips": "test_latent_space.py",
     "vaegan report runs/digits": "test_report.py",
     "python evaluation/attributes.py runs/vae/ckpt.pt runs/vae-dis/ckpt.pt runs/gan/ckpt.pt "
     "runs/vaegan/ckpt.pt --output runs/attributes": "test_attributes.py",
@@ -196,7 +200,7 @@ def test_command_for_a_trained_model_works(
     monkeypatch.chdir(place)
     assert main(shlex.split(command)[1:]) == 0
     words = shlex.split(command)
-    for option in ("--output", "--images-to"):
+    for option in ("--output", "--images-to", "--shards"):
         if option in words:
             assert (place / words[words.index(option) + 1]).exists()
 
