@@ -1,0 +1,81 @@
+"""Where in public code a thing was read: repository, file, lines and commit."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Source:
+    """Lines of one file at one commit, of which `commit` has the first ten digits or more."""
+
+    repository: str
+    path: str
+    commit: str
+    lines: str = ""
+
+    def at(self, lines: str) -> "Source":
+        """Other lines of the same file."""
+        return replace(self, lines=lines)
+
+    def __str__(self) -> str:
+        return f"{self.repository} {self.path.split('/')[-1]}:{self.lines} @{self.commit[:7]}"
+
+    @property
+    def address(self) -> str:
+        """A link to the first of the lines."""
+        first = self.lines.split(",")[0].split("-")[0]
+        where = f"https://github.com/{self.repository}/blob/{self.commit}/{self.path}"
+        return f"{where}#L{first}" if first else where
+
+
+_AUTOENCODERKL = "examples/research_projects/autoencoderkl/train_autoencoderkl.py"
+_CONTPERCEPTUAL = "ldm/modules/losses/contperceptual.py"
+_AUTOENCODER = "ldm/models/autoencoder.py"
+
+DIFFUSERS_KL = Source(
+    "huggingface/diffusers", _AUTOENCODERKL, "c9c82173068d628b0569ccb6d656adfa37a389e8"
+)
+DIFFUSERS_KL_FIRST = Source(
+    "huggingface/diffusers", _AUTOENCODERKL, "4fa24591a3607ab66471ebfff92885ccf79fdb2c"
+)
+"""As it was from January to March 2025, before pull request 11113."""
+DIFFUSERS_VQ = Source(
+    "huggingface/diffusers",
+    "examples/vqgan/train_vqgan.py",
+    "c56add8081be60b7e8794e011f1790d0e37aeced",
+)
+TAMING_LOSS = Source(
+    "CompVis/taming-transformers",
+    "taming/modules/losses/vqperceptual.py",
+    "3ba01b241669f5ade541ce990f7650a3b8f65318",
+)
+LDM_LOSS = Source(
+    "CompVis/latent-diffusion", _CONTPERCEPTUAL, "a506df5756472e2ebaf9078affdde2c4f1502cd4"
+)
+LDM_MODEL = Source(
+    "CompVis/latent-diffusion", _AUTOENCODER, "a506df5756472e2ebaf9078affdde2c4f1502cd4"
+)
+SGM_LOSS = Source(
+    "Stability-AI/generative-models",
+    "sgm/modules/autoencoding/losses/discriminator_loss.py",
+    "0ad7de9a5cb53fd63d6d30a4f385485e72e08597",
+)
+SGM_MODEL = Source(
+    "Stability-AI/generative-models",
+    "sgm/models/autoencoder.py",
+    "0ad7de9a5cb53fd63d6d30a4f385485e72e08597",
+)
+VAVAE_LOSS = Source(
+    "hustvl/LightningDiT",
+    "vavae/ldm/modules/losses/contperceptual.py",
+    "2725fed42a14898744433809949834e26957bcdd",
+)
+VAVAE_MODEL = Source(
+    "hustvl/LightningDiT",
+    "vavae/ldm/models/autoencoder.py",
+    "2725fed42a14898744433809949834e26957bcdd",
+)
+LLAMAGEN_LOSS = Source(
+    "FoundationVision/LlamaGen",
+    "tokenizer/tokenizer_image/vq_loss.py",
+    "ce98ec41803a74a90ce68c40ababa9eaeffeb4ec",
+)
