@@ -45,7 +45,7 @@ from benchmarks.public.step import MENDED, PublicStep
 from vaegan.batch import Batch, Partition
 from vaegan.data import BatchOrder
 from vaegan.errors import UserError
-from vaegan.models import MODELS
+from vaegan.models import MODELS, check_model_fits
 from vaegan.processes import build_accelerator
 from vaegan.step.learner import Learner
 
@@ -156,6 +156,7 @@ def run(rank: int, port: int, file: Path) -> None:
 
 def start(file: Path) -> int:
     """Both processes, as forks of this one, which has imported everything; its exit code."""
+    check_model_fits(small_config())  # imports more, once for both
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Source:
-    """Lines of one file at one commit, of which `commit` has the first ten digits or more."""
+    """Lines of one file at one commit."""
 
     repository: str
     path: str
@@ -17,14 +17,20 @@ class Source:
         return replace(self, lines=lines)
 
     def __str__(self) -> str:
-        return f"{self.repository} {self.path.split('/')[-1]}:{self.lines} @{self.commit[:7]}"
+        return f"{self.project} {self.file}:{self.lines}"
 
     @property
-    def address(self) -> str:
-        """A link to the first of the lines."""
-        first = self.lines.split(",")[0].split("-")[0]
-        where = f"https://github.com/{self.repository}/blob/{self.commit}/{self.path}"
-        return f"{where}#L{first}" if first else where
+    def project(self) -> str:
+        return self.repository.split("/")[-1]
+
+    @property
+    def file(self) -> str:
+        return self.path.split("/")[-1]
+
+    @property
+    def whole(self) -> str:
+        """Repository, file and commit in full."""
+        return f"{self.repository} {self.path} at {self.commit}"
 
 
 _AUTOENCODERKL = "examples/research_projects/autoencoderkl/train_autoencoderkl.py"
