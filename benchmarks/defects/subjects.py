@@ -66,7 +66,7 @@ def batches(config: Config, seed: int = 0) -> Iterator[Batch]:
     while True:
         coarse = torch.rand(count, config.data.channels, 4, 4, generator=source) * 2 - 1
         x = nn.functional.interpolate(coarse, size=(side, side), mode="bilinear")
-        eps, z_prior = torch.randn(2, count, config.network.latent_size, generator=source)
+        eps, z_prior = torch.randn(2, count, *config.latent_shape, generator=source)
         dtype = torch.get_default_dtype()
         yield Batch(x.to(dtype), Noise(eps.to(dtype), z_prior.to(dtype)))
 

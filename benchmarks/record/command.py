@@ -20,9 +20,9 @@ from typing import Any, get_args
 
 import torch
 
-from benchmarks.record.contenders import CONTENDERS
+from benchmarks.record.contenders import CONTENDERS, Contender
 from benchmarks.record.curve import schedule
-from benchmarks.record.job import Job, options_for
+from benchmarks.record.job import AnyJob, Job, options_for
 from benchmarks.record.picture import save_picture
 from benchmarks.record.record_file import FORMAT, Record, continued
 from benchmarks.record.table import as_markdown, summary
@@ -72,13 +72,19 @@ def parser() -> Parser:
         prog="benchmarks.record",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    parser.add_argument("--target", type=float, required=True, help="the distance to reach")
+    add_protocol(parser, CONTENDERS, seeds=(0, 1, 2))
+    return parser
+
+
+def add_protocol(parser: Parser, contenders: Mapping[str, Contender], seeds: Sequence[int]) -> None:
+    """The options that every record has."""
     add = parser.add_argument
-    add("--target", type=float, required=True, help="the distance to reach")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the record")
     add("--dataset", choices=get_args(DatasetName), default="mnist5k", help="as in launch/train.py")
     add("--data-dir", type=Path, default=Path("data"), help="as in launch/train.py")
     add("--image-size", type=int, help="pixels, for all contenders, if not the data set's")
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings")
+    add("--seeds", type=int, nargs="+", default=list(seeds), help="of the trainings")
     add("--max-seconds", type=float, default=600.0, help="of training, for each contender and seed")
     add("--evaluations", type=int, default=16, help="of each training")
     add("--eval-samples", type=int, default=2000, help="and at most as many held-out images")
@@ -86,11 +92,10 @@ def parser() -> Parser:
     add(
         "--only",
         nargs="+",
-        choices=tuple(CONTENDERS),
-        default=list(CONTENDERS),
+        choices=tuple(contenders),
+        default=list(contenders),
         help="the contenders",
     )
-    return parser
 
 
 def run(options: argparse.Namespace, words: Sequence[str], command: str) -> None:
@@ -100,8 +105,8 @@ def run(options: argparse.Namespace, words: Sequence[str], command: str) -> None
     ResultFolder(output, "record.json", FORMAT, ("record.md", "record.png")).refuse_foreign()
     jobs = plan(options, words)
     configs = configs_of(jobs)
-    conditions, settings = _conditions(options), _settings(configs)
-    _check_data(configs)
+    conditions, settings = conditions_of(options), settings_of(configs, CONTENDERS)
+    check_data(configs)
     record = continued(output / "record.json", conditions, settings)
     missing = [job for job in jobs if record.of(job) is None]
     (output / "runs").mkdir(parents=True, exist_ok=True)
@@ -115,22 +120,33 @@ def run(options: argparse.Namespace, words: Sequence[str], command: str) -> None
 
 
 def plan(options: argparse.Namespace, words: Sequence[str]) -> list[Job]:
-    """All trainings in their order, forward and backward by turns."""
+    """All trainings of this record."""
+    return plan_of(Job, options, words)
+
+
+def plan_of(
+    kind: type[AnyJob],
+    options: argparse.Namespace,
+    words: Sequence[str],
+    also: Sequence[str] = (),
+) -> list[AnyJob]:
+    """All trainings in their order, forward and backward by turns; `also` are options of all."""
     shared = [
         *("--dataset", options.dataset),
         *("--data-dir", str(expanded(options.data_dir, "--data-dir"))),
-        *("--image-size", str(_image_size(options))),
+        *("--image-size", str(image_size(options))),
         *("--max-seconds", str(options.max_seconds)),
         *("--eval-every", "auto", "--eval-samples", str(options.eval_samples)),
         *("--eval-extractor", options.extractor),
+        *also,
     ]
     times = tuple(schedule(options.max_seconds, options.evaluations))
-    names = [name for name in CONTENDERS if name in options.only]
-    jobs = []
+    names = [name for name in kind.contenders() if name in options.only]
+    jobs: list[AnyJob] = []
     for turn, seed in enumerate(options.seeds):
         for name in names if turn % 2 == 0 else reversed(names):
-            own = options_for(CONTENDERS[name], seed, shared, words)
-            jobs.append(Job(name, seed, own, times))
+            own = options_for(kind.contenders()[name], seed, shared, words)
+            jobs.append(kind(name, seed, own, times))
     return jobs
 
 
@@ -145,12 +161,25 @@ def configs_of(jobs: Sequence[Job]) -> dict[str, Config]:
 
 
 def _check(options: argparse.Namespace, words: Sequence[str]) -> None:
-    for name in ("target", "max_seconds"):
-        value = getattr(options, name)
-        if not (math.isfinite(value) and value > 0):
-            raise UserError(
-                f"--{name.replace('_', '-')} {value} is not allowed: it must be above 0."
-            )
+    check_positive(options, "target")
+    check_protocol(options, words)
+    of_pythae = [name for name in options.only if CONTENDERS[name].trainer == "pythae"]
+    if of_pythae and find_spec("pythae") is None:
+        raise UserError(
+            f"pythae is not installed, which {of_pythae[0]} needs: pip install -e '.[peers]', or "
+            "name other contenders with --only."
+        )
+
+
+def check_positive(options: argparse.Namespace, name: str) -> None:
+    value = getattr(options, name)
+    if not (math.isfinite(value) and value > 0):
+        raise UserError(f"--{name.replace('_', '-')} {value} is not allowed: it must be above 0.")
+
+
+def check_protocol(options: argparse.Namespace, words: Sequence[str]) -> None:
+    """`UserError` for bad values of the options that every record has."""
+    check_positive(options, "max_seconds")
     if not 1 <= options.evaluations <= 1000:
         raise UserError(
             f"--evaluations {options.evaluations} is not allowed: it must be from 1 to 1000."
@@ -164,26 +193,20 @@ def _check(options: argparse.Namespace, words: Sequence[str]) -> None:
         raise UserError(f"--seeds {given} names a seed twice: name each once.")
     refuse_decided(words, DECIDED | OWN, "the record")
     check_extractor(options.extractor, None)
-    of_pythae = [name for name in options.only if CONTENDERS[name].trainer == "pythae"]
-    if of_pythae and find_spec("pythae") is None:
-        raise UserError(
-            f"pythae is not installed, which {of_pythae[0]} needs: pip install -e '.[peers]', or "
-            "name other contenders with --only."
-        )
 
 
-def _check_data(configs: Mapping[str, Config]) -> None:
+def check_data(configs: Mapping[str, Config]) -> None:
     """`UserError` for data that are missing or damaged, before any training."""
     data = DataSet(next(iter(configs.values())).data, progress=True)
     data.split("train")
     data.split(data.held_out_split)
 
 
-def _image_size(options: argparse.Namespace) -> int:
+def image_size(options: argparse.Namespace) -> int:
     return int(options.image_size or DATASET_DEFAULTS[options.dataset]["image_size"])
 
 
-def _conditions(options: argparse.Namespace) -> dict[str, Any]:
+def conditions_of(options: argparse.Namespace) -> dict[str, Any]:
     """What all trainings of one record have in common."""
     on_gpu = torch.cuda.is_available() and not cpu_is_requested()
     set_threads(1)  # as each training does
@@ -192,7 +215,7 @@ def _conditions(options: argparse.Namespace) -> dict[str, Any]:
         packages["pythae"] = version("pythae")
     return {
         "dataset": options.dataset,
-        "image_size": _image_size(options),
+        "image_size": image_size(options),
         "max_seconds": options.max_seconds,
         "evaluations": options.evaluations,
         "eval_samples": options.eval_samples,
@@ -202,13 +225,15 @@ def _conditions(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _settings(configs: Mapping[str, Config]) -> dict[str, Any]:
+def settings_of(
+    configs: Mapping[str, Config], contenders: Mapping[str, Contender]
+) -> dict[str, Any]:
     """Of each contender its label, and the settings of its trainings but for the seed."""
     # Where the data lie changes no number.
     apart = ("seed", "data_dir", "output_dir")
     return {
         name: {
-            "label": CONTENDERS[name].label,
+            "label": contenders[name].label,
             "settings": {k: v for k, v in config.flat().items() if k not in apart},
         }
         for name, config in configs.items()

@@ -1,9 +1,9 @@
 """One training of a record: what its process is given, and what it gives back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from benchmarks.record.contenders import CONTENDERS, Contender
 from benchmarks.record.curve import Curve
@@ -28,9 +28,14 @@ class Job:
     def name(self) -> str:
         return f"{self.contender}-seed{self.seed}"
 
+    @classmethod
+    def contenders(cls) -> Mapping[str, Contender]:
+        """Those of this kind of record, by name."""
+        return CONTENDERS
+
     @property
     def kind(self) -> Contender:
-        return CONTENDERS[self.contender]
+        return self.contenders()[self.contender]
 
     def config(self, folder: str = "unused") -> Config:
         """The config of the options; `UserError` for bad ones."""
@@ -39,11 +44,14 @@ class Job:
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
-    @staticmethod
-    def from_json(text: str) -> "Job":
+    @classmethod
+    def from_json(cls, text: str) -> Self:
         values: dict[str, Any] = json.loads(text)
         options, schedule = tuple(values.pop("options")), tuple(values.pop("schedule"))
-        return Job(**values, options=options, schedule=schedule)
+        return cls(**values, options=options, schedule=schedule)
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.run.evaluating import PeriodicEvaluation
 from vaegan.run.measures import Clock
+from vaegan.run.trainer import Trainer
 
 
 class ScheduledEvaluation(PeriodicEvaluation):
@@ -40,16 +41,34 @@ class ScheduledEvaluation(PeriodicEvaluation):
         passed = [due for due in self.waiting if due <= seconds]
         if not passed:  # the last step of a run, after the last evaluation
             return {}
-        values = super().__call__(decoder, step)
+        values = self.measure(decoder, step)
         # A long step may have jumped over some.
         self.waiting = self.waiting[len(passed) :]
         distance = self.record["frechet_distance"]
         if not math.isfinite(distance):
             raise UserError(f"The distance is {distance} after {seconds:.1f} s of training.")
-        self.points.append(Point(passed[-1], seconds, step * self.global_batch, distance))
+        self.points.append(self.point(passed[-1], seconds, step * self.global_batch))
         if self.is_over:
             self.when_over(step)
         return values
+
+    def measure(self, decoder: nn.Module, step: int) -> dict[str, float]:
+        """Fill `record` with the numbers of `decoder`; returns those to log."""
+        return super().__call__(decoder, step)
+
+    def point(self, due: float, seconds: float, images: int) -> Point:
+        """The point of the curve that `record` is of."""
+        return Point(due, seconds, images, self.record["frechet_distance"])
+
+    def watch(self, trainer: Trainer) -> None:
+        """Take the clock of `trainer`, and end it after the last evaluation."""
+        self.clock = lambda: trainer.clock
+
+        def end(step: int) -> None:
+            # The limit of seconds is looked at only when metrics are logged.
+            trainer.length.stop = step + 1
+
+        self.when_over = end
 
     @property
     def is_over(self) -> bool:

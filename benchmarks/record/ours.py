@@ -11,13 +11,13 @@ from vaegan.networks import count_parameters
 from vaegan.processes import build_accelerator
 from vaegan.run.run_folder import RunFolder
 from vaegan.run.train import build_trainer
-from vaegan.run.trainer import Trainer
 from vaegan.run.training_data import load_training_data
 from vaegan.step.learner import check_compile, check_sync_batchnorm
 
 
-def train_ours(job: Job) -> Trained:
-    """Train for the seconds of the schedule; the run folder is removed at the end.
+def train_ours(job: Job, judge: type[ScheduledEvaluation] = ScheduledEvaluation) -> Trained:
+    """Train for the seconds of the schedule, judged by `judge`; the run folder is removed at the
+    end.
 
     Raises `UserError` where the data cannot be used. A training that diverges is a result.
     """
@@ -26,15 +26,14 @@ def train_ours(job: Job) -> Trained:
         accelerator = build_accelerator(config.compute.precision)
         check_compile(config, accelerator)
         check_sync_batchnorm(config, accelerator)
-        evaluation = ScheduledEvaluation(config, accelerator, job.schedule)
+        evaluation = judge(config, accelerator, job.schedule)
         ended = None
         try:
             data = load_training_data(config, accelerator, evaluation)
             config = config.replace(validation_images=data.held_out)
             folder = RunFolder(Path(config.output.output_dir))
             trainer = build_trainer(config, folder, accelerator, data, evaluation, resume=False)
-            evaluation.clock = lambda: trainer.clock
-            evaluation.when_over = lambda step: _end_after(trainer, step + 1)
+            evaluation.watch(trainer)
             learned = trainer.learner.bare.trained()
             try:
                 trainer.fit()
@@ -49,8 +48,3 @@ def train_ours(job: Job) -> Trained:
         precision="fp32" if mixed == "no" else mixed,
         parameters=sum(map(count_parameters, learned.values())),
     )
-
-
-def _end_after(trainer: Trainer, step: int) -> None:
-    """End the run there: the limit of seconds is looked at only when metrics are logged."""
-    trainer.length.stop = step

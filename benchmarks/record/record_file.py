@@ -31,9 +31,9 @@ class Record:
         found = (r for r in self.runs if (r["contender"], r["seed"]) == (job.contender, job.seed))
         return next(found, None)
 
-    def write(self, path: Path, more: Mapping[str, Any]) -> None:
+    def write(self, path: Path, more: Mapping[str, Any], form: str = FORMAT) -> None:
         """Write it with `more`, whole or not at all."""
-        write_text(path, json.dumps({"format": FORMAT, **more, **vars(self)}, indent=1) + "\n")
+        write_text(path, json.dumps({"format": form, **more, **vars(self)}, indent=1) + "\n")
 
 
 def continued(path: Path, conditions: Mapping[str, Any], contenders: Mapping[str, Any]) -> Record:

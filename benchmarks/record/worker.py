@@ -25,13 +25,18 @@ def main(arguments: Sequence[str]) -> int:
         return exit_code("benchmarks.record", lambda: _write(job, result))
 
 
-def train_in_process(job: Job, log_file: Path) -> dict[str, Any]:
-    """Train `job` in a new process, with its messages in `log_file`; `UserError` if it fails."""
+def train_in_process(
+    job: Job, log_file: Path, worker: str = "benchmarks.record.worker"
+) -> dict[str, Any]:
+    """Train `job` in a new process of the module `worker`, with its messages in `log_file`.
+
+    Raises `UserError` if it fails.
+    """
     result = log_file.with_suffix(".json")
     result.unlink(missing_ok=True)  # of an interrupted start
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    words = [sys.executable, "-m", "benchmarks.record.worker", job.to_json(), str(result)]
+    words = [sys.executable, "-m", worker, job.to_json(), str(result)]
     with log_file.open("a") as log:
         lock(log, job.name)
         code = subprocess.run(words, env=environment, stdout=log, stderr=log).returncode

@@ -1,0 +1,1 @@
+"""Our update and the public trainers' step on the same networks, data and seconds."""
