@@ -72,7 +72,8 @@ def as_markdown(record: Mapping[str, Any], picture: str) -> str:
         f"{conditions['dataset']} at {size}x{size} pixels; {first['references']:,} "
         f"{first['split']} images, reconstructed from the posterior's mean; "
         f"{first['parameters'] / 1e6:.2f} million parameters, {first['precision']}; seeds "
-        f"{' '.join(map(str, _seeds(runs)))}: medians, and the least to the largest. {conditions['hardware']}; {versions}.",
+        f"{' '.join(map(str, _seeds(runs)))}: medians, and the least to the "
+        f"largest. {conditions['hardware']}; {versions}.",
         "\n".join(f"| {' | '.join(line)} |" for line in lines),
         f"![Distance, PSNR and SSIM over seconds of training]({picture})",
         f"Each training was evaluated {conditions['evaluations']} times at the same seconds for "
