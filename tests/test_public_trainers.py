@@ -49,7 +49,7 @@ def test_the_mended_step_follows_the_losses_that_are_published() -> None:
         (step.discriminator, step.disc_optimizer),
     ):
         optimizer.register_step_pre_hook(
-            lambda *_, owner=owner: found.extend(p.grad.clone() for p in owner.parameters())  # type: ignore[union-attr,misc]
+            lambda *_, owner=owner: found.extend(p.grad.clone() for p in owner.parameters())
         )
     batch = next(batches(config))
     x, eps = batch.images, batch.noise.eps
@@ -180,13 +180,13 @@ def test_a_job_survives_its_way_to_the_worker_and_a_bad_start_is_refused(
 
 
 def test_the_cost_of_a_step_is_the_sum_of_its_passes() -> None:
-    """Ours against both turns: one forward pass of each network less."""
+    """Both turns have a forward pass of encoder and decoder more than ours, which takes the
+    gradient at z once more, without the weights'."""
     settings = {**KL, **autoencoder_cost.OBJECTIVE, "similarity_layer": (0,)}
     config = recipe_config("kl-small", image_size=16, channels=3, **settings)
     cost = {each.name: each.gmac for each in autoencoder_cost.counted(config)}
     ours, both = cost["step: ours"], cost["step: public, both turns on a batch"]
-    autoencoder = cost["encoder, forward"] + cost["decoder, forward"]
-    assert both - ours > 0.9 * autoencoder
+    assert both - ours > 0.9 * cost["encoder, forward"]
     assert cost["step: public, turns by batch"] == pytest.approx(both / 2, rel=1e-6)
     text = autoencoder_cost.as_markdown(config, autoencoder_cost.counted(config))
     assert "| step: ours |" in text
