@@ -145,7 +145,7 @@ def seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_both_are_trained_for_the_same_seconds_and_nothing_twice(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["--image-size", "16", "--max-seconds", "3", "--evaluations", "2", "--seeds", "0"]
+    words = ["--image-size", "32", "--max-seconds", "3", "--evaluations", "2", "--seeds", "0"]
     words += ["--eval-samples", "8", "--disc-start", "1", "--output", "out"]
     words += ["--only", "ours", "public-mended", "--", *as_options(**KL, precision="fp32")]
     assert main(words) == 0
