@@ -101,6 +101,10 @@ ELSEWHERE = {
     "bf16": "test_latent_set.py",
     "python evaluation/fid.py ckpt.pt --latent-check --lpips": "test_latent_space.py",
     "vaegan report runs/digits": "test_report.py",
+    "python -m benchmarks.defects": "test_defects.py",
+    "python -m benchmarks.autoencoders --dataset folder --data-dir path/to/images --recipe "
+    "kl-small --seeds 0 1 --max-seconds 1800 --output runs/autoencoders": "test_public_trainers.py",
+    "python -m benchmarks.autoencoder_cost --recipe kl-f8 --measure": "test_public_trainers.py",
     "python evaluation/attributes.py runs/vae/ckpt.pt runs/vae-dis/ckpt.pt runs/gan/ckpt.pt "
     "runs/vaegan/ckpt.pt --output runs/attributes": "test_attributes.py",
 }

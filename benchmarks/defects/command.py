@@ -6,7 +6,7 @@ Prints one table, as Markdown. It takes less than a minute on two CPU cores and 
 import logging
 from collections.abc import Sequence
 
-from benchmarks.defects import gradients, learning, processes
+from benchmarks.defects import gradients, learning, processes, start
 from benchmarks.defects.case import Case, Row
 from benchmarks.defects.table import as_markdown, verdict
 from vaegan.commands.base import Parser, exit_code
@@ -15,7 +15,12 @@ from vaegan.logs import messages_on_stderr
 
 logger = logging.getLogger(__name__)
 
-CASES: tuple[Case, ...] = (*gradients.CASES, *learning.CASES, *processes.CASES)
+CASES: tuple[Case, ...] = (
+    *gradients.CASES,
+    *learning.CASES,
+    *start.CASES,
+    *processes.CASES,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from benchmarks.defects.case import Case, above, at_most, equal
 from benchmarks.defects.subjects import (
+    BATCH,
     Calls,
     batches,
     build_learner,
@@ -15,6 +16,7 @@ from benchmarks.defects.subjects import (
     gradients,
     public_step,
     small_config,
+    small_networks,
     some,
     train_public,
     weights,
@@ -22,6 +24,8 @@ from benchmarks.defects.subjects import (
 from benchmarks.public.sources import DIFFUSERS_KL, DIFFUSERS_KL_FIRST, LLAMAGEN_LOSS
 from benchmarks.public.step import MENDED, hinge_loss
 from vaegan.losses import hinge_fake_cost, hinge_real_cost
+from vaegan.models import MODELS
+from vaegan.networks.lpips import Lpips
 from vaegan.updates.adversarial import discriminator_costs
 
 LEFT_OVER = MENDED.but(gradients_left_over=True)
@@ -61,6 +65,55 @@ def left_over_of_ours() -> float:
         seen = Calls(learner.optimizer.optimizer, lambda: gradients(networks.discriminator))
         learner.step(second, 1)
         return distance(seen.seen[0], flat(own))
+
+
+def _perceptual() -> Lpips:
+    """LPIPS on a few channels, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        lpips = Lpips((4, 4, 8, 8, 8))
+    for weights_of_channels in lpips.lins:
+        weights_of_channels.fill_(1.0)
+    return lpips
+
+
+def perceptual_of_theirs() -> float:
+    """What the term adds to the gradient at x_rec, over its own gradient there."""
+    with float64():
+        lpips, batch = _perceptual(), next(batches(small_config()))
+        faults = MENDED.but(perceptual_without_gradient=True)
+        with_it, without = (
+            public_step(small_config(), faults, perceptual=term) for term in (lpips, None)
+        )
+        x_rec = with_it.reconstruct(batch.images, batch.noise.eps)[0].detach().requires_grad_()
+        found, plain = (
+            torch.autograd.grad(step.reconstruction_loss(x_rec, batch.images), x_rec)[0]
+            for step in (with_it, without)
+        )
+        term = lpips(x_rec, batch.images).sum() * batch.images[0].numel() / BATCH
+        (own,) = torch.autograd.grad(with_it.values.perceptual_scale * term, x_rec)
+        return float((found - plain).norm() / own.norm())
+
+
+def perceptual_of_ours() -> float:
+    """What the term adds to the decoder's gradient, over the term's own gradient there."""
+    with float64():
+        lpips, batch = _perceptual(), next(batches(small_config()))
+        settings = {"likelihood": "unit-variance", "gamma_mode": "fixed", "gamma": 1.0}
+        settings |= {"pixel_weight": 1.0, "similarity_weights": (0.0,)}
+        weight, found = 0.5, list[Tensor]()
+        for term in (weight, 0.0):
+            config = small_config(**settings, lpips_weight=term)
+            networks = small_networks(config)
+            update = MODELS["vaegan"].update(
+                networks, config.objective, lpips=lpips if term else None
+            )
+            update(batch)
+            found.append(gradients(networks.decoder))
+        x_rec = networks.decoder(networks.encoder(batch.images).sample(batch.noise.eps))
+        term = weight * lpips(x_rec, batch.images).sum() * batch.images[0].numel() / BATCH
+        own = flat(torch.autograd.grad(term, list(networks.decoder.parameters())))
+        return float((found[0] - found[1]).norm() / own.norm())
 
 
 def _share_at_fakes(loss: Tensor, logits: Tensor) -> float:
@@ -109,6 +162,15 @@ def moved_of_ours() -> float:
 
 
 CASES = (
+    Case(
+        "perceptual",
+        "LPIPS is computed under no_grad: it is reported, and trains nothing",
+        (DIFFUSERS_KL.at("909-910"),),
+        "gradient that the term adds, as a share of its own",
+        equal(1, 1e-9),
+        perceptual_of_theirs,
+        perceptual_of_ours,
+    ),
     Case(
         "no step",
         "the discriminator has neither a backward pass nor a step",

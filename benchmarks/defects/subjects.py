@@ -41,7 +41,7 @@ SMALL: dict[str, Any] = {
 
 
 def small_config(**settings: Any) -> Config:
-    """The recipe `default` on small networks, with some settings changed."""
+    """The recipe `normal-prior` on small networks, with some settings changed."""
     return recipe_config("normal-prior", **{**SMALL, **settings})
 
 

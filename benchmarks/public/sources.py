@@ -80,6 +80,11 @@ VAVAE_MODEL = Source(
     "vavae/ldm/models/autoencoder.py",
     "2725fed42a14898744433809949834e26957bcdd",
 )
+VAVAE_CONFIG = Source(
+    "hustvl/LightningDiT",
+    "vavae/configs/f16d32_vfdinov2.yaml",
+    "2725fed42a14898744433809949834e26957bcdd",
+)
 LLAMAGEN_LOSS = Source(
     "FoundationVision/LlamaGen",
     "tokenizer/tokenizer_image/vq_loss.py",
