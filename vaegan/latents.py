@@ -56,7 +56,7 @@ def of_prior(
     """
     if prior is None:
         return noise
-    source = generator(seed, Purpose.SAMPLES, index=5)
+    source = generator(seed, Purpose.SAMPLES, index=6)
     component = torch.rand(len(noise), generator=source, dtype=torch.float64)
     device = next(prior.parameters()).device
     with torch.no_grad():
