@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 import vaegan
 from tests.support.commands import Command
-from tests.support.tiny import TINY_OPTIONS, tiny_config
+from tests.support.tiny import TINY_MAPS, TINY_OPTIONS, tiny_config
 from tests.test_update import HOW, gan_losses, relative_error
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
@@ -169,6 +169,12 @@ def test_a_vaes_prior_follows_its_elbo(float64: None, model: str, accumulate: in
 def test_a_gan_has_no_learned_prior() -> None:
     networks = model_networks(tiny_config(model="gan", prior="mixture"))
     assert list(networks.trained()) == ["decoder", "discriminator"]
+
+
+def test_maps_have_no_learned_prior() -> None:
+    """The default recipe has one, and its value changes nothing for maps."""
+    networks = model_networks(tiny_config(**TINY_MAPS, prior="mixture"))
+    assert list(networks.trained()) == ["encoder", "decoder", "discriminator"]
 
 
 def test_a_model_draws_from_its_prior_and_resumes_with_it(train: Command, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def trained(config: Config) -> tuple[str, ...]:
     """The networks that a run of `config` trains, by name, a learned prior among them."""
     model = MODELS[config.model]
     resting = ("encoder",) if config.network.freeze_encoder and model.has_encoder else ()
-    learned = ("prior",) if config.network.prior != "normal" and model.has_encoder else ()
+    learned = ("prior",) if config.network.learns_prior and model.has_encoder else ()
     return (*(name for name in model.trained if name not in resting), *learned)
 
 

@@ -328,6 +328,11 @@ class NetworkConfig:
         return int(2 ** (len(self.block_out_channels) - 1))
 
     @property
+    def learns_prior(self) -> bool:
+        """Whether the prior of a model with an encoder is learned: that of maps is N(0, I)."""
+        return self.prior == "mixture" and self.family != "kl"
+
+    @property
     def similarity_layers(self) -> tuple[int, ...]:
         """The layers l as convolutions of the discriminator, each counted from 0."""
         count = len(self.discriminator_widths) + 1
