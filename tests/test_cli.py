@@ -49,8 +49,9 @@ def test_help_shows_every_option_with_the_recipes_defaults(
     for name in (*SETTINGS, "resume", "dry_run", "config"):
         option = name.replace("_", "-")
         assert f"--{option}" in text or f"--no-{option}" in text
-    default = {"larsen2016": "0.00039", "seed": "0.0003"}.get(recipe, "0.002")
-    assert f"(default: {default})" in " ".join(text.split())
+    rates = {"larsen2016": "0.00039", "seed": "0.0003", "kl-learned": "0.001", "kl-small": "0.001"}
+    rates |= dict.fromkeys(("kl-f4", "kl-f8", "kl-f16"), "5.4e-05")
+    assert f"(default: {rates.get(recipe, '0.002')})" in " ".join(text.split())
 
 
 def test_help_has_each_option_in_its_group_with_range_and_unit(

@@ -2,7 +2,7 @@
 
 import math
 
-FIRST_IMAGES = 12_800  # some hundred steps of the default recipe; before, every posterior is near the prior
+FIRST_IMAGES = 12_800  # 400 steps of the default recipe; before, posteriors are near the prior
 
 
 class CollapseWatch:
