@@ -36,7 +36,7 @@ from vaegan.config import Config
 from vaegan.data import load_source
 from vaegan.data.images import to_network_range, to_uint8
 from vaegan.errors import UserError
-from vaegan.latents import fit_classes
+from vaegan.latents import component_noise, fit_classes, of_prior
 from vaegan.metrics.by_class import distances_by_class
 from vaegan.metrics.evaluation import Evaluator
 from vaegan.metrics.extraction import Features
@@ -65,7 +65,7 @@ def inputs(config: Config) -> tuple[Networks, Batch]:
         start_branches(module)
     z = config.network.latent_size
     augment = torch.rand(BATCH, 2, 7) if config.objective.augmentations else None
-    noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z), augment)
+    noise = Noise(torch.randn(BATCH, z), torch.randn(BATCH, z), augment=augment)
     return networks, Batch(torch.rand(BATCH, 1, 16, 16) * 2 - 1, noise, LABELS)
 
 
@@ -250,8 +250,11 @@ def test_a_resumed_run_is_the_uninterrupted_one(run: Path) -> None:
 def test_each_row_of_the_samples_is_of_a_class_and_each_column_of_one_z(run: Path) -> None:
     model = vaegan.load(run / "ckpt.pt")
     assert model.classes == tuple("0123456789")
-    z = prior_sample(64, (6,), seed=0)[:8]
-    rows = [model.decode(z, name) for name in model.classes]
+    noise, component = prior_sample(64, (6,), seed=0)[:8], component_noise(64, seed=0)[:8]
+    rows = []
+    for label, name in enumerate(model.classes):
+        z = of_prior(noise, component, model.prior, torch.full((8,), label))
+        rows.append(model.decode(z, name))
     grid = sample_grid(torch.cat(rows)).permute(1, 2, 0).numpy()
     with Image.open(run / "samples/step-00000004.png") as picture:
         factor = picture.width // grid.shape[1]

@@ -219,7 +219,7 @@ def test_a_model_without_an_encoder_is_judged_by_its_samples_alone(
     few = ["--num-samples", "8", "--num-reference", "8"]
     assert main(["out/ckpt.pt", *OFFLINE, *few]) == 0
     table = capsys.readouterr().out
-    assert "8 from N(0, I)" in table
+    assert "8 from the learned prior" in table
     assert "reconstructed: nothing" in table
     assert main(["out/ckpt.pt", *OFFLINE, *few, *MIXTURE]) == 2
     assert "this model has none" in capsys.readouterr().err

@@ -46,18 +46,22 @@ class Mixture:
         return z
 
 
+def component_noise(count: int, seed: int) -> Tensor:
+    """What the components of `count` samples of a learned prior follow from: [count] in [0, 1)."""
+    source = generator(seed, Purpose.SAMPLES, index=6)
+    return torch.rand(count, generator=source, dtype=torch.float64)
+
+
 def of_prior(
-    noise: Tensor, seed: int, prior: nn.Module | None, labels: Tensor | None = None
+    noise: Tensor, component: Tensor, prior: nn.Module | None, labels: Tensor | None = None
 ) -> Tensor:
     """Latents [N,Z] of the prior from `noise` [N,Z] of N(0, I), on the CPU: the noise itself, or
-    that of the components which `seed` chooses of a learned prior.
+    that of the components of a learned prior which `component` [N] chooses.
 
     `labels` are the classes of a conditional model's, int64 [N].
     """
     if prior is None:
         return noise
-    source = generator(seed, Purpose.SAMPLES, index=6)
-    component = torch.rand(len(noise), generator=source, dtype=torch.float64)
     device = next(prior.parameters()).device
     with torch.no_grad():
         learned = prior() if labels is None else prior(labels.to(device))

@@ -15,7 +15,7 @@ from vaegan.errors import UserError
 from vaegan.files.checkpoint import load_weights
 from vaegan.files.stored_model import Origin, WeightsName, read_stored_model
 from vaegan.latent_paths import Mode, closed_walk, path_between
-from vaegan.latents import Mixture, of_prior, refuse_maps
+from vaegan.latents import Mixture, component_noise, of_prior, refuse_maps
 from vaegan.models import check_model_fits, model_networks
 from vaegan.networks import Networks, Posterior, images_at_once
 from vaegan.randomness import prior_sample
@@ -143,7 +143,8 @@ class VAEGAN(HubMethods):
             given = self.condition(labels, count).get("labels")
             return mixture.sample(count, seed, None if given is None else given.cpu())
         noise = prior_sample(count, self.config.latent_shape, seed)
-        return of_prior(noise, seed, self.prior, self._classes_of_latents(count, labels))
+        given = self._classes_of_latents(count, labels)
+        return of_prior(noise, component_noise(count, seed), self.prior, given)
 
     def _classes_of_latents(self, count: int, labels: Labels | None) -> Tensor | None:
         """The classes of a conditional model's latents, int64 [count]; None for other models."""
@@ -195,7 +196,8 @@ class VAEGAN(HubMethods):
         self.condition(labels, count)  # refuses labels before the first frame
         given = self._classes_of_latents(count, labels)
         path = closed_walk(count, self.config.latent_shape, frames, seed)
-        return (self.decode(of_prior(z, seed, self.prior, given), labels) for z in path)
+        component = component_noise(count, seed)
+        return (self.decode(of_prior(z, component, self.prior, given), labels) for z in path)
 
     def read_images(self, paths: str | Path | Sequence[str | Path]) -> Tensor:
         """Image files as this model's input, float32 [N,C,S,S] in [-1, 1].

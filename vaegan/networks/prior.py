@@ -44,10 +44,9 @@ class Prior(NamedTuple):
         The component is the one whose part of [0, 1) has the number, in the order of the
         components, and so follows from the noise alone.
         """
-        ends = self.log_weights.exp().cumsum(-1).expand(len(noise), -1).contiguous()
-        place = component.to(ends.dtype).unsqueeze(1)
-        last = ends.shape[1] - 1  # rounding may leave the last end below 1
-        k = torch.searchsorted(ends, place, right=True).squeeze(1).clamp_max(last)
+        ends = self.log_weights.exp().cumsum(-1)
+        k = (ends <= component.to(ends.dtype).unsqueeze(1)).sum(1)
+        k = k.clamp_max(ends.shape[-1] - 1)  # rounding may leave the last end below 1
         return self.means[k] + torch.exp(0.5 * self.logvars[k]) * noise
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from vaegan.data import DataSet
 from vaegan.data.held_out_crops import held_out_crops
 from vaegan.data.images import to_network_range
-from vaegan.latents import of_prior
+from vaegan.latents import component_noise, of_prior
 from vaegan.networks import images_at_once
 from vaegan.randomness import Purpose, generator, prior_sample
 from vaegan.run.pictures import GRID_COLUMNS, reconstruction_grid, sample_grid, save_png
@@ -66,14 +66,16 @@ class Previews:
         seed = config.training.seed
         x = to_network_range(self.originals.images.to(learner.device))
         noise, of_samples, of_originals = prior_sample(SAMPLES, config.latent_shape, seed), {}, {}
+        component = component_noise(SAMPLES, seed)
         if config.network.conditional:
             rows = min(len(config.data.classes), MOST_CLASSES)
             noise = noise[:GRID_COLUMNS].repeat(rows, 1)
+            component = component[:GRID_COLUMNS].repeat(rows)
             labels = torch.arange(rows).repeat_interleave(GRID_COLUMNS)
             of_samples["labels"] = labels.to(learner.device)
             assert self.originals.labels is not None
             of_originals["labels"] = self.originals.labels.to(learner.device)
-        z = of_prior(noise, seed, averages.get("prior"), of_samples.get("labels"))
+        z = of_prior(noise, component, averages.get("prior"), of_samples.get("labels"))
         # All at once, except with maps as latents, which take no labels.
         most = images_at_once(config.network, config.data.image_size**2)
 
