@@ -56,8 +56,8 @@ ELSEWHERE = {
     "python evaluation/compare.py --dataset fashion-mnist --images 120000 --seeds 0 1 2 --jobs 2 "
     "--settings evaluation/configurations/fashion-mnist-chosen.json --extractor "
     "efficientnet-lite0 --num-samples 2000 --reference test --num-reconstructions 500 --output "
-    "runs/four-models-fashion-mnist -- --batch-size 64 --encoder-widths 16 32 64 "
-    "--encoder-hidden 128 --decoder-widths 64 64 32 8 --discriminator-stem 8 "
+    "runs/four-models-fashion-mnist -- --recipe normal-prior --batch-size 64 --encoder-widths "
+    "16 32 64 --encoder-hidden 128 --decoder-widths 64 64 32 8 --discriminator-stem 8 "
     "--discriminator-widths 16 32 64 --discriminator-hidden 128 --sample-every 1000 "
     "--checkpoint-every 5000": "test_compare.py",
     "python evaluation/fid.py runs/fashion-recipe/ckpt.pt --extractor efficientnet-lite0 "

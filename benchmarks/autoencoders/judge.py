@@ -11,7 +11,7 @@ from benchmarks.record.judge import ScheduledEvaluation
 from vaegan.data import DataSet
 from vaegan.metrics.protocol import FEWEST
 from vaegan.model import VAEGAN
-from vaegan.networks import Absent, Networks
+from vaegan.networks import Networks
 from vaegan.run.trainer import Trainer
 
 
@@ -41,9 +41,9 @@ class ReconstructionJudge(ScheduledEvaluation):
         )
         self.evaluator.protocol = self.protocol
 
-    def measure(self, decoder: nn.Module, step: int) -> dict[str, float]:
-        networks = Networks(copy.deepcopy(self.encoder()), copy.deepcopy(decoder), Absent())
-        found = self.evaluator(VAEGAN(networks, self.config), self.images)
+    def measure(self, networks: Networks, step: int) -> dict[str, float]:
+        both = copy.deepcopy(replace(networks, encoder=self.encoder()))
+        found = self.evaluator(VAEGAN(both, self.config), self.images)
         self.record = found["reconstruction"]
         return {}
 

@@ -12,7 +12,7 @@ from vaegan.config import Config
 from vaegan.data import BatchOrder, Loader
 from vaegan.errors import UserError
 from vaegan.models import model_networks
-from vaegan.networks import count_parameters
+from vaegan.networks import Absent, Networks, count_parameters
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise, Purpose, generator
 from vaegan.run.measures import Clock, waiting_for
@@ -60,14 +60,14 @@ def train_public(job: AutoencoderJob) -> Trained:
         weight_dtype=torch.bfloat16 if mixed == "bf16" else None,
     )
     averages = {module: EMA(module) for module in (networks.encoder, networks.decoder)}
-    decoder = averages[networks.decoder].module
+    samples_from = Networks(Absent(), averages[networks.decoder].module, Absent())
     judge.encoder = lambda: averages[networks.encoder].module
     judge.when_over = lambda _: None
     partition = Partition(config.images_per_step)
     noise = BatchNoise(partition, seed=job.seed, latent_shape=config.latent_shape, device=device)
     order = BatchOrder(len(source), partition, seed=job.seed)
     loader = Loader(source, order, noise, config.data, device)
-    judge.prepare(decoder)
+    judge.prepare(samples_from)
     clock = Clock(0, partition.global_batch, drain=waiting_for(device))
     judge.clock = lambda: clock
     ended = None
@@ -79,7 +79,7 @@ def train_public(job: AutoencoderJob) -> Trained:
                 average.update(module, newest_weight(config.optim.ema_decay, index))
             if judge.due(index + 1):
                 with clock.paused():
-                    judge(decoder, index + 1)
+                    judge(samples_from, index + 1)
                 if judge.is_over:
                     break
     except UserError as error:  # as images that are no longer finite: a result

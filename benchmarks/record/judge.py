@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from accelerate import Accelerator
-from torch import nn
 
 from benchmarks.record.curve import Curve, Point
 from benchmarks.record.job import Trained
 from vaegan.config import Config
 from vaegan.errors import UserError
+from vaegan.networks import Networks
 from vaegan.run.evaluating import PeriodicEvaluation
 from vaegan.run.measures import Clock
 from vaegan.run.trainer import Trainer
@@ -35,13 +35,13 @@ class ScheduledEvaluation(PeriodicEvaluation):
         """Whether the seconds of training have reached the next time of the schedule."""
         return bool(self.waiting) and self.clock().seconds() >= self.waiting[0]
 
-    def __call__(self, decoder: nn.Module, step: int) -> dict[str, float]:
-        """Measure `decoder` where an evaluation is due, with the clock stopped."""
+    def __call__(self, networks: Networks, step: int) -> dict[str, float]:
+        """Measure `networks` where an evaluation is due, with the clock stopped."""
         seconds = self.clock().seconds()
         passed = [due for due in self.waiting if due <= seconds]
         if not passed:  # the last step of a run, after the last evaluation
             return {}
-        values = self.measure(decoder, step)
+        values = self.measure(networks, step)
         # A long step may have jumped over some.
         self.waiting = self.waiting[len(passed) :]
         distance = self.record["frechet_distance"]
@@ -52,9 +52,9 @@ class ScheduledEvaluation(PeriodicEvaluation):
             self.when_over(step)
         return values
 
-    def measure(self, decoder: nn.Module, step: int) -> dict[str, float]:
-        """Fill `record` with the numbers of `decoder`; returns those to log."""
-        return super().__call__(decoder, step)
+    def measure(self, networks: Networks, step: int) -> dict[str, float]:
+        """Fill `record` with the numbers of `networks`; returns those to log."""
+        return super().__call__(networks, step)
 
     def point(self, due: float, seconds: float, images: int) -> Point:
         """The point of the curve that `record` is of."""
@@ -87,14 +87,14 @@ class ScheduledEvaluation(PeriodicEvaluation):
             parameters=parameters,
         )
 
-    def start(self, decoder: nn.Module, best_file: Path, step: int) -> None:
+    def start(self, networks: Networks, best_file: Path, step: int) -> None:
         """Compute what all evaluations share."""
-        super().start(decoder, best_file, step)
+        super().start(networks, best_file, step)
         self.best = -math.inf  # so that no file is written as the best
 
-    def prepare(self, decoder: nn.Module) -> None:
+    def prepare(self, networks: Networks) -> None:
         """`start` for a training that is not a run of this package."""
-        self.start(decoder, Path("no best checkpoint"), 0)
+        self.start(networks, Path("no best checkpoint"), 0)
 
     def _described(self) -> str:
         times = " ".join(f"{due:.4g}" for due in self.waiting)

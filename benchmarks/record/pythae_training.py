@@ -27,7 +27,7 @@ from vaegan.config import Config, OptimConfig
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
 from vaegan.models import model_networks
-from vaegan.networks import count_parameters
+from vaegan.networks import Absent, Networks, count_parameters
 from vaegan.processes import build_accelerator
 from vaegan.run.measures import Clock, waiting_for
 from vaegan.run.training_data import load_training_data
@@ -44,6 +44,7 @@ def train_pythae(job: Job) -> Trained:
     accelerator = build_accelerator("fp32")  # with the settings of memory and threads of ours
     torch.manual_seed(job.seed)
     model, decoder, settings = build(config, own=job.kind.networks == "pythae")
+    networks = Networks(Absent(), decoder, Absent())
     config = config.replace(latent_size=model.model_config.latent_dim)
     if job.kind.networks == "pythae":
         config = config.replace(batch_size=64, global_batch_size=0)
@@ -65,9 +66,9 @@ def train_pythae(job: Job) -> Trained:
                 no_cuda=accelerator.device.type == "cpu",
                 **settings,
             ),
-            callbacks=[_Watch(evaluation, decoder, accelerator)],
+            callbacks=[_Watch(evaluation, networks, accelerator)],
         )
-        evaluation.prepare(decoder)
+        evaluation.prepare(networks)
         try:
             trainer.train()
         except _TimeIsOverError:
@@ -144,9 +145,9 @@ class _Watch(TrainingCallback):
     """Stops the clock for evaluations, and the training after the last of them."""
 
     def __init__(
-        self, evaluation: ScheduledEvaluation, decoder: nn.Module, accelerator: Accelerator
+        self, evaluation: ScheduledEvaluation, networks: Networks, accelerator: Accelerator
     ) -> None:
-        self.evaluation, self.decoder, self.step = evaluation, decoder, 0
+        self.evaluation, self.networks, self.step = evaluation, networks, 0
         self.drain = waiting_for(accelerator.device)
 
     def on_train_begin(self, training_config: object, **_: object) -> None:
@@ -158,7 +159,7 @@ class _Watch(TrainingCallback):
         self.step += 1
         if self.evaluation.due(self.step):
             with self.clock.paused():
-                self.evaluation(self.decoder, self.step)
+                self.evaluation(self.networks, self.step)
 
 
 def _end(step: int) -> None:

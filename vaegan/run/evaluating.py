@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 
 from vaegan.config import Config
 from vaegan.data import DataSet
@@ -27,7 +26,7 @@ from vaegan.metrics.extraction import sum_over_processes
 from vaegan.metrics.extractors import load_extractor
 from vaegan.metrics.protocol import Protocol, RealImages, RealLabels, choose_rows
 from vaegan.model import VAEGAN
-from vaegan.networks import Absent, Networks
+from vaegan.networks import Networks
 from vaegan.processes import local_main_first, main_decides
 from vaegan.run.evaluation_cost import MOST_SHARE, EvaluationCost
 
@@ -92,15 +91,16 @@ class PeriodicEvaluation:
             as_uint8(torch.stack(reference)), held_out=None, training=None, labels=labels
         )
 
-    def start(self, decoder: nn.Module, best_file: Path, step: int) -> None:
+    def start(self, networks: Networks, best_file: Path, step: int) -> None:
         """Compute what all evaluations share, and read the distance of `best_file`.
 
-        `decoder` is the model's, with any weights; `step` is where the run begins.
+        `networks` are those that samples come from, decoder and learned prior, with any weights;
+        `step` is where the run begins.
         """
         self.cost, self.first_step, self.warned = EvaluationCost(), step, False
         logger.info(self._described())
         self.evaluator.reference_features(self.images)
-        self.best = self._judge_best(copy.deepcopy(decoder), best_file)
+        self.best = self._judge_best(copy.deepcopy(networks), best_file)
         self.cost.is_prepared()
 
     def due(self, step: int) -> bool:
@@ -115,10 +115,10 @@ class PeriodicEvaluation:
             self.cost.affordable(), self.accelerator
         )
 
-    def __call__(self, decoder: nn.Module, step: int) -> dict[str, float]:
-        """The numbers to log of `decoder`, which does not change; empty but on the main process."""
+    def __call__(self, networks: Networks, step: int) -> dict[str, float]:
+        """The numbers to log of `networks`, which do not change; empty but on the main process."""
         begin = time.perf_counter()
-        self.record = self._measure(copy.deepcopy(decoder))
+        self.record = self._measure(copy.deepcopy(networks))
         if not self.record:
             return {}
         seconds = time.perf_counter() - begin
@@ -146,16 +146,15 @@ class PeriodicEvaluation:
         where = f"; the best step's weights are in {best_file}" if math.isfinite(self.best) else ""
         return f"Evaluations took {self.cost.share():.1%} of the time{where}."
 
-    def _measure(self, decoder: nn.Module) -> dict[str, Any]:
-        """All numbers of the samples of a copy of the main process's `decoder`."""
+    def _measure(self, networks: Networks) -> dict[str, Any]:
+        """All numbers of the samples of a copy of the main process's `networks`."""
         # Batch norm's running statistics differ between processes: the checkpoint has main's.
         if self.accelerator.num_processes > 1:
-            for value in decoder.state_dict().values():
+            for value in networks.decoder.state_dict().values():
                 shared = value.contiguous()
                 torch.distributed.broadcast(shared, src=0)
                 value.copy_(shared)
-        model = VAEGAN(Networks(Absent(), decoder, Absent()), self.config)
-        found = self.evaluator(model, self.images)
+        found = self.evaluator(VAEGAN(networks, self.config), self.images)
         return (
             {**found["generation"], "names": found["names"], **self._conditions()} if found else {}
         )
@@ -170,7 +169,7 @@ class PeriodicEvaluation:
             "extractor": self.evaluator.extractor.record(),
         }
 
-    def _judge_best(self, decoder: nn.Module, best_file: Path) -> float:
+    def _judge_best(self, networks: Networks, best_file: Path) -> float:
         """The distance of the best checkpoint so far, infinite where there is none.
 
         The file itself holds the distance, so that weights and number are of one step. A distance
@@ -183,12 +182,13 @@ class PeriodicEvaluation:
             if known is not None:
                 best = known
             else:
-                load_weights(decoder, content["ema"].get("decoder", {}), best_file)
+                for name, module in networks.by_name().items():
+                    load_weights(module, content["ema"].get(name, {}), best_file)
                 is_unknown.fill_(1)
         sum_over_processes(is_unknown, self.accelerator)
         if is_unknown:
             logger.info(f"{best_file} was chosen by another measure and is judged by this one.")
-            best = self._measure(decoder).get("frechet_distance", math.inf)
+            best = self._measure(networks).get("frechet_distance", math.inf)
         return best
 
     def _distance_in(self, record: Any) -> float | None:

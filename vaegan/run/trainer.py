@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
-from torch import nn
 from tqdm import tqdm
 
 from vaegan.batch import Batch
@@ -14,6 +13,7 @@ from vaegan.config import Config
 from vaegan.data import Loader
 from vaegan.errors import InterruptedRunError
 from vaegan.processes import main_decides
+from vaegan.networks import Absent, Networks
 from vaegan.run.collapse import CollapseWatch
 from vaegan.run.interruption import Interruption
 from vaegan.run.length import RunLength
@@ -71,7 +71,7 @@ class Trainer:
         if length.start == 0:
             self._draw(0)
         if self.evaluation is not None:
-            self.evaluation.start(self._averaged_decoder(), self.folder.best_file, length.start)
+            self.evaluation.start(self._averages(), self.folder.best_file, length.start)
         self.clock = Clock(
             length.start,
             length.global_batch,
@@ -160,14 +160,17 @@ class Trainer:
 
     def _evaluate(self, evaluation: "PeriodicEvaluation", step: int) -> None:
         """Measure the averaged weights, on all processes, and keep them if they are the best."""
-        values = evaluation(self._averaged_decoder(), step)
+        values = evaluation(self._averages(), step)
         if self.recorder is not None:
             self.recorder.record(values, step)
             if evaluation.is_best:
                 self.saver.save_best(step, self.clock.seconds(), evaluation.record)
 
-    def _averaged_decoder(self) -> nn.Module:
-        return self.learner.ema["decoder"].module
+    def _averages(self) -> Networks:
+        """The averaged networks that samples come from."""
+        averages = {name: average.module for name, average in self.learner.ema.items()}
+        prior = averages.get("prior", Absent())
+        return Networks(Absent(), averages["decoder"], Absent(), prior)
 
     def _finish(self) -> None:
         """Complete the files of the last step and report where everything is."""
