@@ -12,8 +12,8 @@ from vaegan.batch import Batch
 from vaegan.config import Config
 from vaegan.data import Loader
 from vaegan.errors import InterruptedRunError
-from vaegan.processes import main_decides
 from vaegan.networks import Absent, Networks
+from vaegan.processes import main_decides
 from vaegan.run.collapse import CollapseWatch
 from vaegan.run.interruption import Interruption
 from vaegan.run.length import RunLength
