@@ -16,6 +16,7 @@ from tests.test_update import reference_gradients
 from vaegan.batch import Batch, Noise, Partition
 from vaegan.config import Config, Precision
 from vaegan.data import BatchOrder, Loader, load_source
+from vaegan.models import model_networks
 from vaegan.networks import Networks, build_networks
 from vaegan.processes import build_accelerator
 from vaegan.randomness import BatchNoise
@@ -46,6 +47,7 @@ def digits(config: Config, steps: int) -> list[Batch]:
         seed=0,
         latent_shape=config.latent_shape,
         device=CPU,
+        components=config.network.learns_prior,
     )
     return list(Loader(source, order, noise, config.data, CPU).steps(0, steps))
 
@@ -71,7 +73,7 @@ def gradient_errors(found: Networks, config: Config, batch: Batch) -> dict[str, 
     batch = batch.double()
     torch.set_default_dtype(torch.float64)
     try:
-        exact = build_networks(config.data, config.network)
+        exact = model_networks(config)
         for name, module in exact.by_name().items():
             module.load_state_dict(found.by_name()[name].state_dict())
             smooth(module.double())

@@ -20,7 +20,7 @@ from tests.support.tiny import tiny_config
 from vaegan.batch import Batch, Noise
 from vaegan.config import Config
 from vaegan.config.objective import GanLoss
-from vaegan.networks import Networks, build_networks
+from vaegan.networks import Absent, Networks, build_networks
 from vaegan.step.optim import build_optimizer, equilibrium_gate, gated_step
 from vaegan.updates.balance import GradientBalance
 from vaegan.updates.penalties import Penalties
@@ -47,7 +47,8 @@ def reference_gradients(
                 losses[name], list(getattr(networks, name).parameters()), retain_graph=True
             )
         )
-        for name in ("encoder", "decoder", "discriminator")
+        for name in ("encoder", "decoder", "discriminator", "prior")
+        if not isinstance(getattr(networks, name), Absent)
     }
 
 
@@ -68,16 +69,24 @@ def reference_losses(
     `labels` are of a conditional model, `averages` LeCam's of earlier logits of reals and fakes.
     """
     o = config.objective
-    encoder, decoder, discriminator = networks.by_name().values()
+    encoder, decoder, discriminator, *learned = networks.by_name().values()
     mu, logvar = encoder(x, labels)
-    x_rec = decoder(mu + (logvar / 2).exp() * noise.eps, labels)
-    x_gen = decoder(noise.z_prior, labels)
+    z, z_prior = mu + (logvar / 2).exp() * noise.eps, noise.z_prior
+    x_rec = decoder(z, labels)
+    if learned:
+        mixture = learned[0](labels)
+        assert noise.component is not None
+        z_prior = mixture.sample(noise.z_prior, noise.component).detach()
+    x_gen = decoder(z_prior, labels)
     drawn = drawn_for(noise)
     kinds = [changed(config, *each) for each in zip((x, x_rec, x_gen), drawn, strict=True)]
     (f_real, real), (f_rec, rec), (_, gen) = (discriminator(kind, labels) for kind in kinds)
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0))
     prior = prior.flatten(1).sum(1).mean()
+    if learned:
+        entropy = Normal(mu, (logvar / 2).exp()).entropy().sum(1)
+        prior = (-entropy - mixture.log_density(z)).mean()
 
     learned = None
     if o.likelihood == "learned-variance":
@@ -118,6 +127,7 @@ def reference_losses(
     fakes = [((x_rec, x_gen)[kind], drawn[1 + kind]) for kind in shown]
     return {
         "encoder": o.beta * prior + similarity,
+        "prior": o.beta * prior,
         "decoder": gamma * similarity + gan_weight * passed,
         "discriminator": gan
         + o.lecam * penalty
