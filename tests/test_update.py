@@ -69,12 +69,12 @@ def reference_losses(
     `labels` are of a conditional model, `averages` LeCam's of earlier logits of reals and fakes.
     """
     o = config.objective
-    encoder, decoder, discriminator, *learned = networks.by_name().values()
+    encoder, decoder, discriminator, *prior_of = networks.by_name().values()
     mu, logvar = encoder(x, labels)
     z, z_prior = mu + (logvar / 2).exp() * noise.eps, noise.z_prior
     x_rec = decoder(z, labels)
-    if learned:
-        mixture = learned[0](labels)
+    if prior_of:
+        mixture = prior_of[0](labels)
         assert noise.component is not None
         z_prior = mixture.sample(noise.z_prior, noise.component).detach()
     x_gen = decoder(z_prior, labels)
@@ -84,7 +84,7 @@ def reference_losses(
 
     prior = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0))
     prior = prior.flatten(1).sum(1).mean()
-    if learned:
+    if prior_of:
         entropy = Normal(mu, (logvar / 2).exp()).entropy().sum(1)
         prior = (-entropy - mixture.log_density(z)).mean()
 
