@@ -258,12 +258,12 @@ def test_the_contact_sheet_shows_every_model_on_the_same_noise(where: Path) -> N
 
 def test_runs_that_differ_in_more_than_their_seed_are_rows_of_their_own(in_where: Path) -> None:
     changed = torch.load("out/runs/vaegan-seed1/ckpt.pt", weights_only=True)
-    changed["config"]["objective"]["beta"] = 5.0
+    changed["config"]["objective"]["beta"] = 20.0
     torch.save(changed, "beta.pt")
     command = ["out/runs/vaegan-seed0/ckpt.pt", "beta.pt", *FEW, "--output", "rows"]
     assert compare.main(command) == 0
     models = result(Path("rows"))["models"]
-    assert [m["label"] for m in models] == ["vaegan (beta 20.0)", "vaegan (beta 5.0)"]
+    assert [m["label"] for m in models] == ["vaegan (beta 5.0)", "vaegan (beta 20.0)"]
     assert models[0]["numbers"]["generation/recall"]["spread"] is None
     assert models[1]["training_seconds"] is None
     assert "One run has no spread" in Path("rows/comparison.md").read_text()

@@ -247,8 +247,8 @@ KINDS = [
     config("empty list of widths", "--encoder-widths", {"network": {"encoder_widths": []}}),
     config(
         "number that is none of the choices",
-        "data.channels",
-        {"data": {"channels": 2}},
+        "data.pixel_bits",
+        {"data": {"pixel_bits": 12}},
     ),
     # Values on the command line (more in test_cli.py and test_config.py)
     value("--lr nan", "--lr", "nan"),

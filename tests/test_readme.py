@@ -95,7 +95,7 @@ ELSEWHERE = {
     "--init-from path/to/autoencoder": "test_latent_maps.py",
     "python -m benchmarks.record --dataset fashion-mnist --target 30 --seeds 0 1 2 --max-seconds "
     "600 --output benchmarks/results/record-fashion-mnist": "test_record.py",
-    "python -m benchmarks.record --target 60 --max-seconds 120 --only default gan --output "
+    "python -m benchmarks.record --target 60 --max-seconds 120 --only mixture-prior gan --output "
     "runs/record-batch-128 -- --batch-size 128": "test_record.py",
     "accelerate launch -m vaegan encode ckpt.pt path/to/images --shards image-latents --dtype "
     "bf16": "test_latent_set.py",
