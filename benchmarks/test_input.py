@@ -52,8 +52,14 @@ def make_batches(plan: Plan, device: torch.device, tmp_path: Path) -> MakeBatche
             source = load_source(data)
         partition = Partition(case.batch)
         order = BatchOrder(len(source), partition, seed=0)
-        shape = case.config().latent_shape
-        noise = BatchNoise(partition, seed=0, latent_shape=shape, device=device)
+        config = case.config()
+        noise = BatchNoise(
+            partition,
+            seed=0,
+            latent_shape=config.latent_shape,
+            device=device,
+            components=config.network.learns_prior,
+        )
         return Loader(source, order, noise, data, device).steps(0, MANY)
 
     return make
