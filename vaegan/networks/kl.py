@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from vaegan.config import DataConfig, NetworkConfig
 from vaegan.files.extras import needed
 from vaegan.networks.base import LOGVAR_RANGE, Judgement, Posterior, activation, initialise
-from vaegan.networks.paper import Stage, norm_layers
+from vaegan.networks.paper import Stage, norm_layers, through_stages
 
 EXTRA = "diffusers"
 KERNEL = 4  # of the discriminator's convolutions
@@ -119,15 +119,7 @@ class Discriminator(nn.Module):
         parts: int = 1,
         only_features: bool = False,
     ) -> Judgement:
-        h, found = x, dict[int, Tensor]()
-        for index, stage in enumerate((self.stem, *self.stages)):
-            output = stage.outputs(h, parts)
-            h = output.activated
-            if index in self.similarity_layers:
-                found[index] = (output.convolved if self.at_convolution else h).flatten(1)
-            if only_features and len(found) == len(self.similarity_layers):
-                break
-        features = tuple(found[layer] for layer in self.similarity_layers)
+        h, features = through_stages(self, x, parts, only_features=only_features)
         return Judgement(features, x.new_zeros(len(x), 1, 1, 1) if only_features else self.logit(h))
 
 

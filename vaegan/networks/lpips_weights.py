@@ -6,7 +6,6 @@ part of the package lpips, whose file is read without importing it.
 """
 
 import importlib.util
-import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +16,10 @@ from torch import Tensor
 from torchvision.models import VGG16_Weights
 
 from vaegan.errors import UserError
+from vaegan.files.fetched_weights import fetched_weights
 from vaegan.files.regular_files import expanded
 from vaegan.files.tensor_files import read_tensors
 from vaegan.networks.lpips import Lpips
-
-logger = logging.getLogger(__name__)
 
 _CONVOLUTION = re.compile(r"(?:features|net\.slice\d)\.(\d+)\.(weight|bias)")
 _CHANNELS = re.compile(r"lin(\d)\.model\.1\.weight")
@@ -94,23 +92,14 @@ def _of_package() -> Path:
 
 
 def _downloaded() -> Path:
-    """torchvision's file of VGG16, fetched once into torch's hub folder and checked."""
+    """torchvision's file of VGG16, fetched once and checked."""
     _of_package()  # refused before the download
     url = VGG16_Weights.IMAGENET1K_V1.url
-    name = url.rsplit("/", 1)[1]
-    path = Path(torch.hub.get_dir(), "checkpoints", name)
-    if path.is_file():
-        return path
-    logger.info(f"Fetching VGG16's weights (528 MB) into {path.parent}.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = name.rsplit("-", 1)[1].removesuffix(".pth")
-        torch.hub.download_url_to_file(url, str(path), digest, progress=False)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"VGG16's weights for LPIPS cannot be fetched ({reason}): connect to the network once, "
-            f"put {name} into {path.parent}, name a file by --lpips-file, or train without "
-            "--lpips-weight, by the learned similarity."
-        ) from None
-    return path
+    return fetched_weights(
+        url,
+        of="VGG16's weights for LPIPS",
+        megabytes=528,
+        instead=f"put {url.rsplit('/', 1)[1]} into torch's hub folder {torch.hub.get_dir()}"
+        "/checkpoints, name a file by --lpips-file, or train without --lpips-weight, by the "
+        "learned similarity",
+    )

@@ -17,7 +17,7 @@ arguments; with those of the recipe `seed` at 64x64x1 the parameter counts are 3
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -143,15 +143,7 @@ class Discriminator(nn.Module):
         parts: int = 1,
         only_features: bool = False,
     ) -> Judgement:
-        h, found = x, dict[int, Tensor]()
-        for index, stage in enumerate((self.stem, *self.stages)):
-            output = stage.outputs(h, parts)
-            h = output.activated
-            if index in self.similarity_layers:
-                found[index] = (output.convolved if self.at_convolution else h).flatten(1)
-            if only_features and len(found) == len(self.similarity_layers):
-                break
-        features = tuple(found[layer] for layer in self.similarity_layers)
+        h, features = through_stages(self, x, parts, only_features=only_features)
         if only_features:
             return Judgement(features, x.new_zeros(len(x)))
         h = self.hidden.outputs(h.flatten(1), parts).activated
@@ -159,6 +151,33 @@ class Discriminator(nn.Module):
         if self.projection is not None:
             logit = logit + (self.projection(labels) * h).sum(1)
         return Judgement(features, logit)
+
+
+class Staged(Protocol):
+    """A discriminator of stages, with the layers l and where their features are taken."""
+
+    stem: Stage
+    stages: nn.ModuleList
+    similarity_layers: tuple[int, ...]
+    at_convolution: bool
+
+
+def through_stages(
+    network: Staged, x: Tensor, parts: int, *, only_features: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What stem and stages make of `x`, and the features at the layers l, flat, [B,F] each.
+
+    With `only_features` nothing behind the last layer l is computed.
+    """
+    h, found = x, dict[int, Tensor]()
+    for index, stage in enumerate((network.stem, *network.stages)):
+        output = stage.outputs(h, parts)
+        h = output.activated
+        if index in network.similarity_layers:
+            found[index] = (output.convolved if network.at_convolution else h).flatten(1)
+        if only_features and len(found) == len(network.similarity_layers):
+            break
+    return h, tuple(found[layer] for layer in network.similarity_layers)
 
 
 def _down(channels: int, width: int, network: NetworkConfig, norm: Norm) -> Stage:
