@@ -157,6 +157,7 @@ CHANGED: dict[str, Any] = {
     "batch_norm_momentum": 0.7,
     "kernel": 3,
     "up_kernel": 3,
+    "upsampling": "nearest",
     "activation": "relu",
     "norm": "none",
     "blocks": 2,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from tests.support.residual import start_branches
 from tests.support.tiny import tiny_config
@@ -11,6 +12,7 @@ from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.networks import build_networks, count_parameters
 from vaegan.networks.build import FAMILIES
+from vaegan.networks.paper import RepeatedConvolution
 from vaegan.networks.residual import Block, Double, Halve, group_width
 from vaegan.recipes import recipe_config
 
@@ -79,6 +81,32 @@ def test_kernels_and_norms_keep_the_shape(kernel: int, norm: str) -> None:
     assert networks.decoder(networks.encoder(x).mu).shape == x.shape
     has_batch_norm = any("BatchNorm" in type(m).__name__ for m in networks.decoder.modules())
     assert has_batch_norm == (norm == "batch")
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_the_fused_upsampling_is_repetition_and_a_convolution(side: int) -> None:
+    layer = RepeatedConvolution(3, 4, side).double()
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    repeated = functional.interpolate(x, scale_factor=2, mode="nearest")
+    weight = layer.weight.transpose(0, 1).flip(-1, -2)  # a convolution, for torch a correlation
+    expected = functional.conv2d(repeated, weight, layer.bias, padding=side // 2)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
+def test_only_transposed_convolutions_make_a_grid_of_a_flat_map(upsampling: str) -> None:
+    torch.manual_seed(0)
+    config = tiny_config(upsampling=upsampling, up_kernel=4)
+    stage = build_networks(config.data, config.network).decoder.stages[0]
+    width = config.network.decoder_widths[0]
+    inside = stage(torch.randn(2, width, 1, 1).expand(-1, -1, 6, 6))[..., 3:-3, 3:-3]
+    grid = (inside - inside.mean((-1, -2), keepdim=True)).abs().max()
+    assert (grid < 1e-5) == (upsampling == "nearest")
+
+
+def test_an_odd_side_of_repeated_upsampling_is_refused() -> None:
+    with pytest.raises(UserError, match="--up-kernel 5 is not allowed: it must be even with --ups"):
+        tiny_config(upsampling="nearest", up_kernel=5)
 
 
 def _features(config: Config, x: torch.Tensor) -> torch.Tensor:

@@ -148,6 +148,13 @@ class NetworkConfig:
         unit="pixels",
         needs=IN_PAPER_FAMILY,
     )
+    upsampling: Literal["transposed", "nearest"] = setting(
+        "transposed",
+        "How the decoder doubles the side: by transposed convolutions of stride 2, as in the "
+        "paper, or by repeating each pixel and a convolution of side --up-kernel less 1, which "
+        "leaves no grid of pixels.",
+        needs=IN_PAPER_FAMILY,
+    )
     activation: Literal["relu", "leaky_relu"] = setting(
         "leaky_relu",
         "Activation of the hidden layers; leaky_relu has slope 0.2.",
@@ -305,6 +312,12 @@ class NetworkConfig:
             "attention_blocks",
             self.attention_blocks,
             f"at most the number of --block-out-channels, {len(widths)}",
+        )
+        check(
+            self.upsampling != "nearest" or self.up_kernel % 2 == 0,
+            "up_kernel",
+            self.up_kernel,
+            "even with --upsampling nearest, whose convolution has an odd side",
         )
         stages = len(self.discriminator_widths)
         for layer in self.similarity_layer:

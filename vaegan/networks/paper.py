@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vaegan.config import DataConfig, NetworkConfig, Norm
 from vaegan.networks.base import (
@@ -52,6 +53,25 @@ class Stage(nn.Sequential):
         for layer in rest:
             activated = in_parts(layer, activated, parts)
         return StageOutput(convolved, activated)
+
+
+class RepeatedConvolution(nn.ConvTranspose2d):
+    """Repeat each pixel twice in both directions, then convolve: [B,C,H,W] -> [B,D,2H,2W].
+
+    A transposed convolution of stride 2 has weights of its own for each of the four places that it
+    makes of a pixel, and these differ as a grid in the image (Odena et al. 2016, Deconvolution and
+    checkerboard artifacts). Here neighbours share them. Both steps are computed as one transposed
+    convolution, whose weights are sums of four shifts of these (Karras et al. 2018, arXiv
+    1710.10196, in the official code `fused_scale`), in its time. `kernel` is odd.
+    """
+
+    def __init__(self, channels: int, width: int, kernel: int) -> None:
+        super().__init__(channels, width, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # no output_size
+        w = functional.pad(self.weight, (1, 1, 1, 1))
+        w = w[..., 1:, 1:] + w[..., :-1, 1:] + w[..., 1:, :-1] + w[..., :-1, :-1]
+        return functional.conv_transpose2d(x, w, self.bias, stride=2, padding=self.padding)
 
 
 class Encoder(nn.Module):
@@ -187,16 +207,19 @@ def _down(channels: int, width: int, network: NetworkConfig, norm: Norm) -> Stag
 
 
 def _up(channels: int, width: int, network: NetworkConfig) -> Stage:
-    """Double the side: a stride-2 transposed convolution, its norm, its activation."""
+    """Double the side, then norm and activation."""
     kernel = network.up_kernel
-    conv = nn.ConvTranspose2d(
-        channels,
-        width,
-        kernel,
-        stride=2,
-        padding=(kernel - 1) // 2,
-        output_padding=kernel % 2,
-    )
+    if network.upsampling == "nearest":
+        conv: nn.Module = RepeatedConvolution(channels, width, kernel - 1)
+    else:
+        conv = nn.ConvTranspose2d(
+            channels,
+            width,
+            kernel,
+            stride=2,
+            padding=(kernel - 1) // 2,
+            output_padding=kernel % 2,
+        )
     norm = norm_layers(network.norm, width, network, spatial=True)
     return Stage(conv, *norm, activation(network))
 
