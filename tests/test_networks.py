@@ -12,7 +12,7 @@ from vaegan.config import Config
 from vaegan.errors import UserError
 from vaegan.networks import build_networks, count_parameters
 from vaegan.networks.build import FAMILIES
-from vaegan.networks.paper import RepeatedConvolution
+from vaegan.networks.paper import Decoder, RepeatedConvolution
 from vaegan.networks.residual import Block, Double, Halve, group_width
 from vaegan.recipes import recipe_config
 
@@ -97,8 +97,9 @@ def test_the_fused_upsampling_is_repetition_and_a_convolution(side: int) -> None
 def test_only_transposed_convolutions_make_a_grid_of_a_flat_map(upsampling: str) -> None:
     torch.manual_seed(0)
     config = tiny_config(upsampling=upsampling, up_kernel=4)
-    stage = build_networks(config.data, config.network).decoder.stages[0]
-    width = config.network.decoder_widths[0]
+    decoder = build_networks(config.data, config.network).decoder
+    assert isinstance(decoder, Decoder)
+    stage, width = decoder.stages[0], config.network.decoder_widths[0]
     inside = stage(torch.randn(2, width, 1, 1).expand(-1, -1, 6, 6))[..., 3:-3, 3:-3]
     grid = (inside - inside.mean((-1, -2), keepdim=True)).abs().max()
     assert (grid < 1e-5) == (upsampling == "nearest")

@@ -67,11 +67,12 @@ class RepeatedConvolution(nn.ConvTranspose2d):
 
     def __init__(self, channels: int, width: int, kernel: int) -> None:
         super().__init__(channels, width, kernel, padding=kernel // 2)
+        self.margin = kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # no output_size
         w = functional.pad(self.weight, (1, 1, 1, 1))
         w = w[..., 1:, 1:] + w[..., :-1, 1:] + w[..., 1:, :-1] + w[..., :-1, :-1]
-        return functional.conv_transpose2d(x, w, self.bias, stride=2, padding=self.padding)
+        return functional.conv_transpose2d(x, w, self.bias, stride=2, padding=self.margin)
 
 
 class Encoder(nn.Module):
