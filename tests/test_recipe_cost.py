@@ -18,7 +18,8 @@ def test_an_image_costs_the_same_operations_at_every_batch(
         [batch, recipe] for batch in "24" for recipe in ("normal-prior", "mixture-prior")
     ]
     two, four = ([float(row[2]) for row in rows[2:] if row[0] == batch] for batch in "24")
-    assert two == pytest.approx(four, rel=0.02) and min(two) > 0
+    assert two == pytest.approx(four, rel=0.02)
+    assert min(two) > 0
     assert [row[4] for row in rows[2::2]] == ["1", "1"]
 
 
@@ -42,4 +43,5 @@ def test_a_wrong_size_is_refused_before_any_step(
 ) -> None:
     assert main(words) == 2
     captured = capsys.readouterr()
-    assert sentence in captured.err and not captured.out
+    assert sentence in captured.err
+    assert not captured.out
