@@ -264,6 +264,36 @@ def test_fine_tuning_keeps_a_frozen_encoder_and_exports_what_diffusers_loads(
     torch.testing.assert_close(image, model.reconstruct(x), rtol=1e-5, atol=1e-5)
 
 
+def test_an_export_takes_the_scaling_factor_of_the_checkpoints_own_latents(
+    published: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun = ["--family", "kl", "--init-from", str(published), "--discriminator-norm", "group"]
+    assert train([*options(max_steps=1, output_dir="run"), *begun]) == 0
+    assert train([*options(max_steps=2, output_dir="other"), *begun]) == 0
+    assert vaegan(["encode", "run/ckpt.pt", "--shards", "latents"]) == 0
+    statistics = json.loads(Path("latents/index.json").read_text())["statistics"]
+    export = ["--to", "diffusers", "--latents", "latents", "--output"]
+    assert vaegan(["export", "run/ckpt.pt", *export, "exported"]) == 0
+    written = json.loads(Path("exported/config.json").read_text())["scaling_factor"]
+    assert written == statistics["scaling_factor"] == pytest.approx(1 / statistics["overall_std"])
+
+    def refused(checkpoint: str, words: list[str], sentence: str) -> None:
+        capsys.readouterr()
+        assert vaegan(["export", checkpoint, *words, "new"]) == 2
+        assert sentence in capsys.readouterr().err
+        assert not Path("new").exists()
+
+    refused("other/ckpt.pt", export, "has latents of another checkpoint")
+    refused("run/ckpt.pt", ["--to", "folder", *export[2:]], "does not go with --to folder")
+    index = json.loads(Path("latents/index.json").read_text())
+    Path("latents/index.json").write_text(json.dumps({**index, "complete": False}))
+    refused("run/ckpt.pt", export, "has a part of its latents only")
+
+
 def test_a_resumed_run_ends_where_an_unbroken_one_does(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

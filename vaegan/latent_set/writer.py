@@ -81,7 +81,7 @@ def write_latents(
     form = form or Form()
     source = images.source
     request = {
-        "checkpoint": _of_model(model),
+        "checkpoint": identity_of(model),
         "data": {
             "split": split,
             "images": len(source),
@@ -133,7 +133,8 @@ def fingerprint(source: ImageSource, labels: Tensor | None = None) -> str:
     return content.hexdigest()
 
 
-def _of_model(model: VAEGAN) -> dict[str, Any]:
+def identity_of(model: VAEGAN) -> dict[str, Any]:
+    """What an index says of the model whose latents it has."""
     origin = model.origin
     assert origin is not None, "a model that `vaegan.load` has read"
     return {

@@ -67,6 +67,6 @@ def write_diffusers(model: "VAEGAN", folder: Path) -> None:
             )
     if config.network.scaling_factor == 1.0:
         logger.info(
-            "The scaling_factor in config.json is 1: put 1 over the standard deviation of the "
-            "latents there, if diffusion is trained on them."
+            "The scaling_factor in config.json is 1: if diffusion is trained on the latents, "
+            "encode a data set with --shards, and give --latents with its folder here."
         )
