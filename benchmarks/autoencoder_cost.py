@@ -5,13 +5,14 @@
 
 The first counts floating-point operations on shapes alone, which takes seconds. The second also
 times steps at batch 1 on this machine, one way after the other, with the memory that each needs at
-its peak. All ways train the same networks on L1, LPIPS, KL and the hinge loss of reconstructions;
-LPIPS has random weights, which cost as much as fitted ones.
+its peak. All ways train the same networks on L1, LPIPS, KL and the hinge loss of reconstructions.
+The public encoder follows the GAN loss too, as ours does with `--encoder-follows decoder`. LPIPS
+has random weights, which cost as much as fitted ones.
 """
 
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -150,19 +151,27 @@ def subjects(config: Config) -> tuple[Networks, Lpips, Batch]:
     return networks, lpips, Batch(x, Noise(*torch.randn(2, count, *config.latent_shape)))
 
 
-def ours(config: Config, networks: Networks, lpips: Lpips, batch: Batch) -> Way:
-    """The update, and Adam."""
-    update = MODELS[config.model].update(networks, config.objective, lpips=lpips)
-    optimizers = [torch.optim.Adam(p, lr=1e-4) for p in update.parameters.values()]
+def ours(
+    follows: Literal["decoder", "reconstruction"],
+) -> Callable[[Config, Networks, Lpips, Batch], Way]:
+    """The update, and Adam; what the encoder follows."""
 
-    def step(_: int) -> None:
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        update(batch)
-        for optimizer in optimizers:
-            optimizer.step()
+    def build(config: Config, networks: Networks, lpips: Lpips, batch: Batch) -> Way:
+        objective = config.replace(encoder_follows=follows).objective
+        update = MODELS[config.model].update(networks, objective, lpips=lpips)
+        optimizers = [torch.optim.Adam(p, lr=1e-4) for p in update.parameters.values()]
 
-    return Way("step: ours", step)
+        def step(_: int) -> None:
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            update(batch)
+            for optimizer in optimizers:
+                optimizer.step()
+
+        words = {"decoder": "", "reconstruction": ", encoder by the paper's rule"}
+        return Way(f"step: ours{words[follows]}", step)
+
+    return build
 
 
 def public(turns: Turns) -> Callable[[Config, Networks, Lpips, Batch], Way]:
@@ -189,7 +198,7 @@ def public(turns: Turns) -> Callable[[Config, Networks, Lpips, Batch], Way]:
     return build
 
 
-WAYS = (ours, public("both"), public("alternate"))
+WAYS = (ours("decoder"), ours("reconstruction"), public("both"), public("alternate"))
 
 
 def as_markdown(config: Config, costs: Sequence[Cost], device: torch.device | None = None) -> str:

@@ -62,11 +62,12 @@ def trained(
 
 
 @HOW_TO
+@pytest.mark.parametrize("follows", ["reconstruction", "decoder"])
 @pytest.mark.parametrize("likelihood", ["unit-variance", "optimal-variance", "learned-variance"])
 @pytest.mark.parametrize("lpips_weight", [0.0, 0.7])
 @pytest.mark.parametrize("pixel_loss", ["l1", "l2"])
 def test_gradients_of_every_likelihood_of_pixels(
-    float64: None, pixel_loss: str, lpips_weight: float, likelihood: str, how: str
+    float64: None, pixel_loss: str, lpips_weight: float, likelihood: str, follows: str, how: str
 ) -> None:
     """With the learned variances': they follow the decoder's loss."""
     config = tiny_config(
@@ -76,6 +77,7 @@ def test_gradients_of_every_likelihood_of_pixels(
         pixel_loss=pixel_loss,
         lpips_weight=lpips_weight,
         likelihood=likelihood,
+        encoder_follows=follows,
     )
     networks, x, noise = networks_of(config)
     lpips = narrow_lpips() if lpips_weight else None

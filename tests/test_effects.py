@@ -166,6 +166,7 @@ CHANGED: dict[str, Any] = {
     "lecam": 0.5,
     "augment": "color",
     "pixel_loss": "l1",
+    "encoder_follows": "decoder",
     "gan_ramp": 1000,
 }
 RUNS: dict[str, dict[str, Any]] = {

@@ -125,10 +125,12 @@ def reference_losses(
         penalty = (real - averages[1]).clamp(min=0).pow(2).mean() + each * sum(kinds_of_fakes)
     shown = {"both": [0, 1], "samples": [1], "reconstructions": [0]}[o.fakes]
     fakes = [((x_rec, x_gen)[kind], drawn[1 + kind]) for kind in shown]
+    of_decoder = gamma * similarity + gan_weight * passed
     return {
-        "encoder": o.beta * prior + similarity,
+        "encoder": o.beta * prior
+        + {"reconstruction": similarity, "decoder": of_decoder}[o.encoder_follows],
         "prior": o.beta * prior,
-        "decoder": gamma * similarity + gan_weight * passed,
+        "decoder": of_decoder,
         "discriminator": gan
         + o.lecam * penalty
         + penalties(config, discriminator, (x, drawn[0]), fakes, labels),
@@ -310,6 +312,26 @@ def test_gradients_are_the_same_in_micro_batches(
         gamma=0.3,
     )
     assert_each_gradient_is_its_own_losses(config, accumulate=accumulate, joint=joint)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
+def test_the_encoder_may_follow_the_decoders_loss(
+    float64: None, fakes: str, accumulate: int
+) -> None:
+    config = tiny_config(
+        encoder_follows="decoder",
+        fakes=fakes,
+        gan_loss="non-saturating",
+        norm="none",
+        discriminator_norm="group",
+        gamma_mode="fixed",
+        gamma=0.3,
+        beta=1.7,
+        likelihood="optimal-variance",
+        pixel_weight=0.4,
+    )
+    assert_each_gradient_is_its_own_losses(config, accumulate=accumulate)
 
 
 HOW: dict[str, dict[str, Any]] = {

@@ -106,6 +106,7 @@ _KL_PUBLISHED: Settings = {
     "beta": 1e-6,
     "gamma_mode": "last-layer",
     "gamma": 2.0,  # disc_weight 0.5
+    "encoder_follows": "decoder",
     "gan_start": 50_001 * 12,  # disc_start, in images
     "gan_loss": "hinge",
     "fakes": "reconstructions",

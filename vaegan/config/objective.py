@@ -122,6 +122,13 @@ class ObjectiveConfig:
         "whose weight of 0.5 is a gamma of 2.",
         models=("vaegan",),
     )
+    encoder_follows: Literal["reconstruction", "decoder"] = setting(
+        "reconstruction",
+        "What the encoder follows beside the prior loss. reconstruction: the reconstruction loss "
+        "alone, as in the paper. decoder: the decoder's whole loss, with gamma and the GAN loss of "
+        "reconstructions, as in latent-diffusion, which saves a backward pass of the decoder.",
+        models=("vaegan",),
+    )
     gan_start: int = setting(
         0,
         "Images that are seen before the GAN loss reaches the decoder; the discriminator trains "

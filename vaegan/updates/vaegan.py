@@ -14,6 +14,10 @@ pixels (likelihood.py), is no part of Algorithm 1: an untrained discriminator ha
 unlike images are close together. With `similarity_weights = 0` L_llike is left out, and x_rec is
 judged only where the GAN loss is about it.
 
+With `encoder_follows = decoder` Enc follows beta * L_prior + gamma * L_rec - L_GAN, as in
+latent-diffusion (Rombach et al. 2022, arXiv 2112.10752): L_GAN of x_rec then trains the encoder
+too. One backward pass through the decoder serves both networks, 1D less.
+
 The decoder's L_GAN may begin late (ramp.py). With `gamma_mode = last-layer` it is L_GAN that has a
 weight in place of L_rec (balance.py), from the gradients of both with respect to the decoder's last
 weights: one more backward pass through the last layer for each term and for L_GAN.
@@ -257,9 +261,11 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
         rec = total(self.weights[name] * value for name, value in terms.items())
 
         # Decoder: gamma * L_rec - L_GAN, one backward pass for both kinds of images.
-        # d L_rec / d z has to be taken first: it needs the same graph and leaves no gradient.
+        trains_encoder = "encoder" in parameters  # it may be frozen
+        follows_decoder = trains_encoder and o.encoder_follows == "decoder"
         z_grad = None
-        if "encoder" in parameters:
+        if trains_encoder and not follows_decoder:
+            # Taken first: it needs the same graph, and leaves no gradient in the decoder.
             (z_grad,) = torch.autograd.grad(x_rec, [decoded.z_leaf], rec_grad, retain_graph=True)
         x_rec_grad, gan_grads = gamma * rec_grad, list(gan.gradients)
         if isinstance(shared.gan_weight, Tensor):
@@ -270,23 +276,27 @@ class VAEGANUpdate(Update[ForwardPass, SharedByBatch]):
         gradients: list[Tensor | None] = [x_rec_grad, *gan_grads]
         if self.learned:  # the variances' gradient, past the images
             images, gradients = [*images, self.scale(gamma * rec)], [*gradients, None]
-        torch.autograd.backward(images, gradients, inputs=parameters["decoder"])
+        leaves = [decoded.z_leaf] if follows_decoder else []
+        torch.autograd.backward(images, gradients, inputs=[*parameters["decoder"], *leaves])
+        if follows_decoder:
+            z_grad = decoded.z_leaf.grad
 
         # Encoder: beta * L_prior + L_rec; a learned prior: beta * L_prior.
         prior = self.prior_loss(decoded.posterior, decoded.z, decoded.prior)
-        if "encoder" in parameters:  # it may be frozen
+        if trains_encoder:
             torch.autograd.backward(
                 [decoded.z, self.scale(batch.weigh(o.beta * prior))],
                 [z_grad, None],
                 inputs=[*parameters["encoder"], *parameters.get("prior", ())],
             )
         prior, rec = batch.weigh(prior.detach()), rec.detach()
+        of_decoder = gamma * rec + shared.gan_weight * batch.weigh(gan.generator)
         return {
             "loss/prior": prior,
             **{name: term.detach() for name, term in terms.items()},
             **{name: batch.weigh(value) for name, value in passed.metrics.items()},
-            "loss/encoder": o.beta * prior + rec,
-            "loss/decoder": gamma * rec + shared.gan_weight * batch.weigh(gan.generator),
+            "loss/encoder": o.beta * prior + (of_decoder if follows_decoder else rec),
+            "loss/decoder": of_decoder,
             "loss/discriminator": batch.weigh(gan.discriminator),
         }
 
