@@ -85,6 +85,7 @@ CASES: dict[str, dict[str, Any]] = {
         "r1": 1.0,
         "accumulate": 2,
         "gradient_checkpointing": True,
+        "encoder_follows": "decoder",
     },
     "maps, frozen encoder": {**SETTINGS, **TINY_MAPS, "freeze_encoder": True},
     "batch norm": {"global_batch_size": GLOBAL_BATCH},

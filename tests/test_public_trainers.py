@@ -14,16 +14,27 @@ from PIL import Image
 from benchmarks import autoencoder_cost
 from benchmarks.autoencoders import command
 from benchmarks.autoencoders.command import main
-from benchmarks.autoencoders.contenders import CONTENDERS
+from benchmarks.autoencoders.contenders import CONTENDERS, PUBLIC_LOSSES
 from benchmarks.autoencoders.job import AutoencoderJob
 from benchmarks.autoencoders.picture import draw
 from benchmarks.autoencoders.table import as_markdown, summary
 from benchmarks.defects.command import CASES
-from benchmarks.defects.subjects import batches, public_step, small_config, train_public
+from benchmarks.defects.subjects import (
+    SMALL,
+    Calls,
+    batches,
+    gradients,
+    public_step,
+    small_config,
+    small_networks,
+    train_public,
+)
 from benchmarks.public.step import MENDED, PUBLISHED, Values, last_layer
 from benchmarks.record import worker
 from tests.support.commands import ROOT, as_options
+from vaegan.commands.train_options import parse
 from vaegan.recipes import recipe_config
+from vaegan.updates.vaegan import VAEGANUpdate
 
 PAGE = (ROOT / "docs/from-diffusers.md").read_text()
 KL = {
@@ -75,6 +86,21 @@ def test_the_mended_step_follows_the_losses_that_are_published() -> None:
     expected = torch.autograd.grad(loss, list(step.discriminator.parameters()))
     train_public(step, [batch])
     torch.testing.assert_close(found, list(expected), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+def test_with_the_public_losses_our_gradients_are_those_of_the_mended_step() -> None:
+    """Of the autoencoder's turn at the same weights, with the adaptive weight."""
+    words = [*as_options(**SMALL), *PUBLIC_LOSSES]
+    config = parse(["--recipe", "normal-prior", *words]).settings
+    step = public_step(config, MENDED, values=Values(disc_start=0, max_grad_norm=1e9))
+    theirs = Calls(step.optimizer, look=lambda: gradients(step.bare))
+    batch = next(batches(config))
+    train_public(step, [batch])
+    networks = small_networks(config)
+    VAEGANUpdate(networks, config.objective)(batch)
+    ours = gradients(networks.encoder, networks.decoder)
+    torch.testing.assert_close(ours, theirs.seen[0], rtol=1e-10, atol=1e-12)
 
 
 def run_of(contender: str, seed: int, *distances: float, seconds: float = 1.0) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.autoencoders.contenders import CONTENDERS
+from benchmarks.autoencoders.contenders import CONTENDERS, PUBLIC_LOSSES
 from benchmarks.autoencoders.job import AutoencoderJob
 from benchmarks.autoencoders.picture import save_picture
 from benchmarks.autoencoders.table import as_markdown, summary
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace, words: Sequence[str], command: str) -> None
     output = expanded(options.output, "--output")
     ResultFolder(output, JSON, FORMAT, (TABLE, PICTURE)).refuse_foreign()
     planned = plan_of(AutoencoderJob, options, words, ("--recipe", options.recipe))
-    jobs = [replace(job, disc_start=options.disc_start) for job in planned]
+    jobs = [_with_start(job, options.disc_start) for job in planned]
     configs = configs_of(jobs)
     # What the public step takes from the command is part of what a record is of.
     conditions = {**conditions_of(options), "disc_start": options.disc_start}
@@ -111,6 +111,14 @@ def run(options: argparse.Namespace, words: Sequence[str], command: str) -> None
         record.runs.append(train_in_process(job, log, MODULE))
         _write(output, record, command, jobs)
     print(_write(output, record, command, jobs))
+
+
+def _with_start(job: AutoencoderJob, steps: int) -> AutoencoderJob:
+    """The job with the steps before the GAN terms, where it has the public losses."""
+    if job.kind.options == PUBLIC_LOSSES:
+        images = steps * job.config().images_per_step
+        job = replace(job, options=(*job.options, "--gan-start", str(images)))
+    return replace(job, disc_start=steps)
 
 
 def _write(output: Path, record: Record, command: str, jobs: Sequence[AutoencoderJob]) -> str:

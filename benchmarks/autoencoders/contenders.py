@@ -14,9 +14,24 @@ class AutoencoderContender(Contender):
     turns: Turns = "alternate"
 
 
+# The public step's losses as options of ours; `Values` has them, and half the squared distance at
+# each pixel is what a Gaussian of variance 1 has.
+PUBLIC_LOSSES = (
+    *("--likelihood", "unit-variance", "--pixel-loss", "l2", "--pixel-weight", "2"),
+    *("--similarity-weights", "0", "--beta", "1e-6", "--encoder-follows", "decoder"),
+    *("--gamma-mode", "last-layer", "--gamma", "1", "--gan-loss", "hinge"),
+    *("--fakes", "reconstructions", "--clip-grad-norm", "1"),
+)
+
 CONTENDERS: dict[str, AutoencoderContender] = {
     "ours": AutoencoderContender(
         "this package", "the recipe as `launch/train.py` trains it", "#D55E00"
+    ),
+    "ours-public-losses": AutoencoderContender(
+        "this package, public losses",
+        "this package's update with the losses of the public step, without its weight decay",
+        "#CC79A7",
+        options=PUBLIC_LOSSES,
     ),
     "public": AutoencoderContender(
         "public step, as published",
