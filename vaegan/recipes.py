@@ -124,7 +124,9 @@ _KL_LEARNED: Settings = {
     # Every layer: details are in the outer ones, what they belong to in the inner ones.
     "similarity_layer": (0, 1, 2, 3),
     "likelihood": "optimal-variance",
-    "pixel_weight": 1.0,
+    # Features behind a group norm do not have an image's mean colour; those of all layers are
+    # about three times as many numbers as its pixels.
+    "pixel_weight": 4.0,
     # With fitted variances beta 1 is the evidence lower bound of pixels: latents keep what images
     # need, and their aggregate stays near unit variance.
     "beta": 1.0,
@@ -275,6 +277,9 @@ RECIPES: dict[RecipeName, Recipe] = {
             "norm_num_groups": 8,
             "discriminator_stem": 16,
             "discriminator_widths": (32, 64, 64),
+            # Without it, half of the first gradients are those of an untrained discriminator.
+            "gan_start": 2_400,
+            "gan_ramp": 1_600,
             "batch_size": 16,
         }
     ),
