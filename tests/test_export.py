@@ -433,14 +433,16 @@ def test_a_missing_extra_is_named(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("family", ["paper", "residual"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"upsampling": "nearest"}, {"family": "residual"}], ids=str
+)
 def test_onnx_computes_what_torch_does_at_any_batch_size(
-    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import onnxruntime
 
     monkeypatch.chdir(tmp_path)
-    model = vaegan.load(checkpoint(Path("ckpt.pt"), config_of(family=family)))
+    model = vaegan.load(checkpoint(Path("ckpt.pt"), config_of(**settings)))
     assert main(["export", "ckpt.pt", "--to", "onnx", "--output", "onnx"]) == 0
     [example] = [code for code in EXAMPLES if "onnxruntime" in code]
     names: dict[str, Any] = {}

@@ -91,6 +91,12 @@ ELSEWHERE = {
     "vaegan export ckpt.pt --to diffusers --output autoencoder": "test_latent_maps.py and .ci/run",
     "accelerate launch launch/train.py --recipe kl-small --dataset folder --data-dir "
     "path/to/crops": ".ci/run",
+    "accelerate launch launch/train.py --recipe kl-small --dataset folder --data-dir CROPS "
+    "--validation-images 200 --max-steps 300 --precision fp32 --output-dir runs/kl-small": (
+        ".ci/run"
+    ),
+    "python evaluation/fid.py runs/kl-small/ckpt.pt --extractor efficientnet-lite0 "
+    "--num-reconstructions 200 --reference validation --num-samples 200": "test_latent_space.py",
     "accelerate launch launch/train.py --recipe kl-f8 --dataset folder --data-dir path/to/crops "
     "--init-from path/to/autoencoder": "test_latent_maps.py",
     "python -m benchmarks.record --dataset fashion-mnist --target 30 --seeds 0 1 2 --max-seconds "
