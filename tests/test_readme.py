@@ -110,6 +110,8 @@ ELSEWHERE = {
     "python -m benchmarks.defects": "test_defects.py",
     "python -m benchmarks.autoencoders --dataset folder --data-dir path/to/images --recipe "
     "kl-small --seeds 0 1 --max-seconds 1800 --output runs/autoencoders": "test_public_trainers.py",
+    "python -m benchmarks.recipe_cost --recipes normal-prior mixture-prior --batches 64 128 256 "
+    "512 --rounds 5": "test_recipe_cost.py",
     "python -m benchmarks.autoencoder_cost --recipe kl-f8 --measure": "test_public_trainers.py",
     "python evaluation/attributes.py runs/vae/ckpt.pt runs/vae-dis/ckpt.pt runs/gan/ckpt.pt "
     "runs/vaegan/ckpt.pt --output runs/attributes": "test_attributes.py",
