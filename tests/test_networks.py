@@ -86,11 +86,16 @@ def test_kernels_and_norms_keep_the_shape(kernel: int, norm: str) -> None:
 @pytest.mark.parametrize("side", [1, 3, 5])
 def test_the_fused_upsampling_is_repetition_and_a_convolution(side: int) -> None:
     layer = RepeatedConvolution(3, 4, side).double()
-    x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
     repeated = functional.interpolate(x, scale_factor=2, mode="nearest")
     weight = layer.weight.transpose(0, 1).flip(-1, -2)  # a convolution, for torch a correlation
     expected = functional.conv2d(repeated, weight, layer.bias, padding=side // 2)
-    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
+    found, towards = layer(x), torch.randn(expected.shape, dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    of = [x, *layer.parameters()]
+    pairs = (torch.autograd.grad(y, of, towards) for y in (found, expected))
+    for ours, definition in zip(*pairs, strict=True):
+        torch.testing.assert_close(ours, definition, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])

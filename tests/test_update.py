@@ -314,11 +314,6 @@ def test_gradients_are_the_same_in_micro_batches(
     assert_each_gradient_is_its_own_losses(config, accumulate=accumulate, joint=joint)
 
 
-def test_gradients_are_right_where_the_decoder_repeats_pixels(float64: None) -> None:
-    config = tiny_config(upsampling="nearest", gamma_mode="fixed", gamma=0.3, beta=1.7)
-    assert_each_gradient_is_its_own_losses(config)
-
-
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("fakes", ["both", "samples", "reconstructions"])
 def test_the_encoder_may_follow_the_decoders_loss(

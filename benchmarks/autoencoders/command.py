@@ -114,7 +114,7 @@ def run(options: argparse.Namespace, words: Sequence[str], command: str) -> None
 
 
 def _with_start(job: AutoencoderJob, steps: int) -> AutoencoderJob:
-    """The job with the steps before the GAN terms, where it has the public losses."""
+    """The job that begins its GAN terms after so many steps: of ours, after as many images."""
     if job.kind.options == PUBLIC_LOSSES:
         images = steps * job.config().images_per_step
         job = replace(job, options=(*job.options, "--gan-start", str(images)))

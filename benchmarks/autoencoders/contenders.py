@@ -20,7 +20,7 @@ PUBLIC_LOSSES = (
     *("--likelihood", "unit-variance", "--pixel-loss", "l2", "--pixel-weight", "2"),
     *("--similarity-weights", "0", "--beta", "1e-6", "--encoder-follows", "decoder"),
     *("--gamma-mode", "last-layer", "--gamma", "1", "--gan-loss", "hinge"),
-    *("--fakes", "reconstructions", "--clip-grad-norm", "1"),
+    *("--fakes", "reconstructions", "--gan-ramp", "0", "--clip-grad-norm", "1"),
 )
 
 CONTENDERS: dict[str, AutoencoderContender] = {
