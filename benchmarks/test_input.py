@@ -56,7 +56,7 @@ def make_batches(plan: Plan, device: torch.device, tmp_path: Path) -> MakeBatche
         noise = BatchNoise(
             partition,
             seed=0,
-            latent_shape=config.latent_shape,
+            latent_shapes=config.training_latent_shapes,
             device=device,
             components=config.network.learns_prior,
         )

@@ -51,6 +51,13 @@ def parser() -> Parser:
         "images, for the reference and for reconstructions",
     )
     add(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width of the images, of a model whose latents are maps, if not those that "
+        "it was trained at",
+    )
+    add(
         "--lpips",
         action="store_true",
         help="LPIPS of reconstructions too; VGG16's weights are downloaded once",
@@ -74,6 +81,8 @@ def run(options: argparse.Namespace) -> None:
         check_writable(options.json)
 
     model = vaegan.load(options.checkpoint, weights=options.weights)
+    if options.image_size is not None:
+        model = model.at_size(options.image_size)
     if options.by_class and not model.is_conditional:
         raise UserError(
             f"--by-class needs samples of each class, and {options.checkpoint} was trained "

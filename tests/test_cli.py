@@ -98,7 +98,7 @@ def test_what_is_given_is_what_the_parser_reads(words: str, found: dict[str, Any
         (("--model", "stylegan"), "stylegan", "vaegan"),
         (("--lr", "fast"), "fast", "FLOAT"),
         (("--batch-size", "2.5"), "2.5", "INT"),
-        (("--image-size", "33"), "33", "multiple of 8 from 16 to 256"),
+        (("--image-size", "33"), "33", "multiple of 8 from 16 to 1024"),
         (("--image-size", "big"), "big", "INT"),
         (("--channels", "2"), "2", "1"),
         (("--batch-size", "0"), "0", "1 or more"),
@@ -195,7 +195,7 @@ def test_python_starts_the_script_and_a_bad_option_leaves_no_traceback(train: Co
     [sentence] = result.stderr.strip().splitlines()
     assert sentence == (
         "train.py: error: --image-size 17 is not allowed: it must be a multiple of 8 from 16 to "
-        "256 pixels."
+        "1024 pixels."
     )
 
 

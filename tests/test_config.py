@@ -24,7 +24,7 @@ def test_a_saved_config_rebuilds_itself(recipe: Any, dataset: Any) -> None:
     ("settings", "sentence"),
     [
         ({"image_size": 33}, "--image-size 33 is not allowed: it must be a multiple of 8"),
-        ({"image_size": 264}, "from 16 to 256"),
+        ({"image_size": 1032}, "from 16 to 1024"),
         ({"latent_size": 0}, "--latent-size 0 is not allowed: it must be at least 1"),
         ({"encoder_widths": ()}, "--encoder-widths"),
         ({"encoder_widths": (1,) * 5}, "at most 4 stride-2 stages for images of 16 pixels"),

@@ -1,5 +1,6 @@
 """Random resized crops: their resampling, their places, and the same on any processes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from tests.support.tiny import tiny_config
+from tests.support.commands import as_options
+from tests.support.tiny import TINY, TINY_MAPS, tiny_config
+from vaegan import load
 from vaegan.batch import Partition
 from vaegan.commands.train import main
 from vaegan.config import DataConfig
@@ -18,6 +21,9 @@ from vaegan.data import BatchOrder, DataSet, Loader
 from vaegan.data.images import to_network_range
 from vaegan.errors import UserError
 from vaegan.randomness import BatchNoise
+
+CPU = torch.device("cpu")
+SIZES = {**TINY_MAPS, "random_crop": (0.5,), "source_size": 32}
 
 
 def images(count: int, size: int, channels: int = 3) -> Tensor:
@@ -66,7 +72,7 @@ def loaded(data: DataConfig, ranks: int, start: int, stop: int) -> list[Tensor]:
     for rank in range(ranks):
         partition = Partition(10, rank, ranks)
         device = torch.device("cpu")
-        noise = BatchNoise(partition, seed=3, latent_shape=(6,), device=device)
+        noise = BatchNoise(partition, seed=3, latent_shapes=((6,),), device=device)
         source = DataSet(data).kept("train")
         order = BatchOrder(len(source), partition, seed=3)
         loader = Loader(source, order, noise, data, device)
@@ -82,6 +88,51 @@ def test_crops_follow_from_step_and_place_on_any_processes_and_after_a_resume() 
         torch.testing.assert_close(one, three, atol=1e-6, rtol=0)
     assert torch.equal(loaded(data, 1, 2, 3)[0], alone[2])
     assert not torch.equal(alone[0], alone[1])
+
+
+def test_the_images_of_a_step_have_one_of_the_sizes_and_their_noise_that_of_its_latents() -> None:
+    config = tiny_config(
+        **TINY_MAPS,
+        source_size=32,
+        random_crop=(0.25,),
+        crop_sizes=(16, 24, 32),
+        global_batch_size=8,
+    )
+    source = DataSet(config.data).kept("train")
+    for world in (1, 2):
+        sizes = []
+        for rank in range(world):
+            partition = Partition(8, rank, world)
+            noise = BatchNoise(
+                partition, seed=3, latent_shapes=config.training_latent_shapes, device=CPU
+            )
+            order = BatchOrder(len(source), partition, seed=3)
+            batches = list(Loader(source, order, noise, config.data, CPU).steps(0, 12))
+            sizes.append([batch.images.shape[-1] for batch in batches])
+            factor = config.network.downsampling
+            assert [batch.noise.eps.shape[-1] * factor for batch in batches] == sizes[-1]
+            resumed = next(Loader(source, order, noise, config.data, CPU).steps(9, 12))
+            assert torch.equal(resumed.images, batches[9].images)
+        assert set(sizes[0]) == {16, 24, 32}
+        assert all(other == sizes[0] for other in sizes)
+
+
+def test_a_run_at_several_sizes_trains_resumes_and_draws(
+    wide_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    maps = {**TINY_MAPS, "source_size": 48, "random_crop": (0.1, 1.0), "crop_sizes": (16, 32, 48)}
+    of = {"dataset": "folder", "data_dir": str(wide_pictures), "validation_images": 8}
+    vectors = ("latent_size", "encoder_hidden", "discriminator_hidden")
+    tiny = {
+        k: v for k, v in TINY.items() if k not in (*vectors, "encoder_widths", "decoder_widths")
+    }
+    words = as_options(**{**tiny, **maps, **of, "channels": 1, "max_steps": 3})
+    assert main([*words, "--output-dir", "out", "--report", "none"]) == 0
+    assert main(["--resume", "--output-dir", "out", "--max-steps", "6"]) == 0
+    steps = [json.loads(line) for line in Path("out/metrics.jsonl").read_text().splitlines()]
+    assert steps[-1]["step"] == 6
+    assert load("out/ckpt.pt").sample(2).shape == (2, 1, 16, 16)
 
 
 @pytest.fixture
@@ -137,6 +188,15 @@ def test_a_run_on_crops_trains_and_draws_crops(
         ({"random_crop": (0.5, 0.25)}, "the smaller first"),
         ({"random_crop": (0.5,), "source_size": 8}, "--source-size 8 is not allowed"),
         ({"random_crop": (0.5,), "source_size": 15, "image_size": 16}, "--source-size"),
+        (
+            {**SIZES, "crop_sizes": (16, 40)},
+            "--crop-sizes 16 40 is not allowed: .* from 16 to 32",
+        ),
+        ({**SIZES, "crop_sizes": (16, 18)}, "--crop-sizes 16 18 is not allowed: .* multiples of 4"),
+        (
+            {**SIZES, "crop_sizes": (16, 32), "compile": "graph"},
+            "--compile graph makes one program",
+        ),
     ],
 )
 def test_wrong_crops_are_refused(settings: dict[str, object], why: str) -> None:

@@ -88,6 +88,14 @@ CASES: dict[str, dict[str, Any]] = {
         "encoder_follows": "decoder",
     },
     "maps, frozen encoder": {**SETTINGS, **TINY_MAPS, "freeze_encoder": True},
+    # Every process has to choose the same size for a step.
+    "maps, sizes": {
+        **SETTINGS,
+        **TINY_MAPS,
+        "random_crop": (0.3,),
+        "source_size": 32,
+        "crop_sizes": (16, 24, 32),
+    },
     "batch norm": {"global_batch_size": GLOBAL_BATCH},
     # Over many steps, statistics of two images each let rounding grow to any size.
     "batch norm, three steps": {"global_batch_size": GLOBAL_BATCH},
@@ -144,7 +152,7 @@ def train_in_float64(folder: Path) -> None:
         noise = BatchNoise(
             partition,
             seed=0,
-            latent_shape=config.latent_shape,
+            latent_shapes=config.training_latent_shapes,
             device=learner.device,
             augmented=bool(config.objective.augmentations),
             components="prior" in learner.bare.trained(),

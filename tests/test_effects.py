@@ -209,7 +209,7 @@ def _weights_after_three_steps(config: Config) -> list[Tensor]:
     noise = BatchNoise(
         Partition(8),
         seed=0,
-        latent_shape=(6,),
+        latent_shapes=((6,),),
         device=torch.device("cpu"),
         augmented=bool(config.objective.augmentations),
     )

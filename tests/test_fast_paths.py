@@ -45,7 +45,7 @@ def digits(config: Config, steps: int) -> list[Batch]:
     noise = BatchNoise(
         Partition(BATCH),
         seed=0,
-        latent_shape=config.latent_shape,
+        latent_shapes=config.training_latent_shapes,
         device=CPU,
         components=config.network.learns_prior,
     )

@@ -40,7 +40,7 @@ def batches(of: Learner, steps: int) -> list[Batch]:
     noise = BatchNoise(
         Partition(BATCH),
         seed=0,
-        latent_shape=of.config.latent_shape,
+        latent_shapes=of.config.training_latent_shapes,
         device=of.device,
         components="prior" in of.bare.trained(),
     )

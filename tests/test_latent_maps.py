@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from torch import Tensor
 
 from tests.support.commands import as_options
@@ -292,6 +293,41 @@ def test_an_export_takes_the_scaling_factor_of_the_checkpoints_own_latents(
     index = json.loads(Path("latents/index.json").read_text())
     Path("latents/index.json").write_text(json.dumps({**index, "complete": False}))
     refused("run/ckpt.pt", export, "has a part of its latents only")
+
+
+def test_models_of_maps_sample_reconstruct_encode_and_are_measured_at_other_sizes(
+    published: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun = ["--family", "kl", "--init-from", str(published), "--discriminator-norm", "group"]
+    assert train([*options(max_steps=1, output_dir="run"), *begun]) == 0
+    larger = ["run/ckpt.pt", "--image-size", "40"]
+    assert vaegan(["sample", *larger, "--count", "2", "--images-to", "samples"]) == 0
+    assert vaegan(["reconstruct", *larger, "--count", "2", "--images-to", "rebuilt"]) == 0
+    for folder in ("samples", "rebuilt"):
+        [one, _] = sorted(Path(folder).glob("*.png"))
+        with Image.open(one) as image:
+            assert image.size == (40, 40), folder
+    assert vaegan(["encode", *larger, "--shards", "latents"]) == 0
+    assert json.loads(Path("latents/index.json").read_text())["shape"] == [3, 10, 10]
+    capsys.readouterr()
+    assert vaegan(["encode", "run/ckpt.pt", "--shards", "latents"]) == 2, "other latents"
+    assert "--shards latents" in capsys.readouterr().err
+    model = load("run/ckpt.pt")
+    x = torch.rand(2, 1, 40, 40) * 2 - 1
+    assert torch.equal(model.at_size(40).reconstruct(x), model.reconstruct(x))
+    assert model.config.data.image_size == 16, "the model itself is not changed"
+    assert vaegan(["reconstruct", "run/ckpt.pt", "--image-size", "42"]) == 2
+    assert "--image-size 42 is not allowed: it must be a multiple of" in capsys.readouterr().err
+
+
+def test_models_of_vectors_have_one_size() -> None:
+    config = tiny_config()
+    with pytest.raises(UserError, match="it makes images of 16 pixels"):
+        VAEGAN(model_networks(config), config).at_size(32)
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(

@@ -37,7 +37,7 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 def test_processes_share_one_global_batch(world: int) -> None:
     """Order and noise are those of one process with the whole batch, cut into even parts."""
     whole_order = BatchOrder(31, Partition(12), seed=0)
-    draw: dict[str, Any] = {"seed": 0, "latent_shape": (3,), "device": CPU}
+    draw: dict[str, Any] = {"seed": 0, "latent_shapes": ((3,), (5, 2)), "device": CPU}
     draw |= {"augmented": True, "components": True}
     whole_noise = BatchNoise(Partition(12), **draw)
     ranks = [Partition(12, rank, world) for rank in range(world)]
@@ -54,7 +54,7 @@ def test_processes_share_one_global_batch(world: int) -> None:
 
 def test_parameters_of_augmentation_leave_the_other_noise_as_it_is() -> None:
     plain, augmented = (
-        BatchNoise(Partition(500), seed=0, latent_shape=(3,), device=CPU, augmented=on)
+        BatchNoise(Partition(500), seed=0, latent_shapes=((3,),), device=CPU, augmented=on)
         for on in (False, True)
     )
     assert plain(2).augment is None
@@ -74,7 +74,7 @@ def test_parameters_of_augmentation_leave_the_other_noise_as_it_is() -> None:
 def test_a_batch_is_split_and_copied_with_its_parameters_of_augmentation(
     labels: torch.Tensor | None,
 ) -> None:
-    noise = BatchNoise(Partition(4), seed=0, latent_shape=(3,), device=CPU, augmented=True)
+    noise = BatchNoise(Partition(4), seed=0, latent_shapes=((3,),), device=CPU, augmented=True)
     batch = Batch(torch.rand(4, 1, 16, 16), noise(0), labels)
     first, second = batch.split(2)
     assert first.noise.augment is not None
@@ -92,7 +92,7 @@ def test_a_batch_is_split_and_copied_with_its_parameters_of_augmentation(
 
 
 def test_noise_is_standard_normal_and_the_two_draws_differ() -> None:
-    noise = BatchNoise(Partition(4000), seed=0, latent_shape=(8,), device=CPU)
+    noise = BatchNoise(Partition(4000), seed=0, latent_shapes=((8,),), device=CPU)
     for draw in (noise(5).eps, noise(5).z_prior):
         assert abs(float(draw.mean())) < 0.02
         assert abs(float(draw.std()) - 1) < 0.02

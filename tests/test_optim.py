@@ -33,7 +33,7 @@ def test_cosine_schedule_falls_from_one_to_its_end() -> None:
 
 def learner_and_inputs(**settings: object) -> tuple[Learner, torch.Tensor, BatchNoise]:
     config = tiny_config(**settings)
-    noise = BatchNoise(Partition(8), seed=0, latent_shape=(6,), device=torch.device("cpu"))
+    noise = BatchNoise(Partition(8), seed=0, latent_shapes=((6,),), device=torch.device("cpu"))
     torch.manual_seed(0)
     x = torch.rand(8, 1, 16, 16) * 2 - 1
     return Learner(config, Accelerator(cpu=True)), x, noise
@@ -108,7 +108,7 @@ def test_sixteen_images_are_learned_by_heart() -> None:
     assert x.shape == (17, 1, 16, 16)
     x = x[:16]
     learner = Learner(config, Accelerator(cpu=True))
-    noise = BatchNoise(Partition(16), seed=0, latent_shape=(16,), device=torch.device("cpu"))
+    noise = BatchNoise(Partition(16), seed=0, latent_shapes=((16,),), device=torch.device("cpu"))
     before = float(learner.step(Batch(x, noise(0)), 0)["loss/pixel_mse"])
     for step in range(1, 250):
         metrics = learner.step(Batch(x, noise(step)), step)

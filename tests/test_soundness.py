@@ -55,7 +55,7 @@ def test_a_step_with_gradients_that_are_not_finite_changes_nothing(
 ) -> None:
     config = tiny_config(optimizer=optimizer, gate=gate)
     learner = Learner(config, build_accelerator("fp32", cpu=True))
-    noise = BatchNoise(Partition(8), seed=0, latent_shape=(6,), device=CPU)
+    noise = BatchNoise(Partition(8), seed=0, latent_shapes=((6,),), device=CPU)
     torch.manual_seed(0)
     images = torch.rand(8, 1, 16, 16) * 2 - 1
     assert learner.step(Batch(images, noise(0)), 0)[SOUND] == 1

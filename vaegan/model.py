@@ -1,5 +1,6 @@
 """A trained model to use: encode, decode, sample, reconstruct, interpolate, walk."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -58,6 +59,25 @@ class VAEGAN(HubMethods):
     def classes(self) -> tuple[str, ...]:
         """The names of a conditional model's classes, in the order of their labels; else empty."""
         return self.config.data.classes if self.is_conditional else ()
+
+    def at_size(self, image_size: int) -> "VAEGAN":
+        """The same networks for images of `image_size` pixels a side, in place of its own size.
+
+        Samples and what is read from files then have that size. Raises `UserError` but for a
+        model of family kl, and for sizes that it cannot have.
+        """
+        config = self.config
+        if config.network.family != "kl":
+            raise UserError(
+                f"Images of {image_size} pixels do not fit this model, whose networks have one "
+                f"size: it makes images of {config.data.image_size} pixels. Models of family kl "
+                "take others."
+            )
+        kept = config.data.source_size
+        source = kept if kept is not None and kept >= image_size else None
+        other = copy.copy(self)
+        other.config = config.replace(image_size=image_size, crop_sizes=(), source_size=source)
+        return other
 
     @torch.no_grad()
     def encode(self, x: Tensor, labels: Labels | None = None) -> Posterior:

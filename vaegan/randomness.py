@@ -4,7 +4,9 @@ Every draw names the run's seed, a purpose and an index (a step or an epoch). A 
 run on another number of processes, therefore draws the same numbers without any saved state.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor
 from vaegan import crops
 from vaegan.augmentation import PARAMETERS
 from vaegan.batch import Noise, Partition
+
+T = TypeVar("T")
 
 
 class Purpose(IntEnum):
@@ -29,6 +33,7 @@ class Purpose(IntEnum):
     COMPONENT = 8
     CROP = 9
     LATENTS = 10
+    SIZE = 11
 
 
 def generator(
@@ -50,26 +55,25 @@ class BatchNoise:
         partition: Partition,
         *,
         seed: int,
-        latent_shape: tuple[int, ...],
+        latent_shapes: Sequence[tuple[int, ...]],
         device: torch.device,
         augmented: bool = False,
         components: bool = False,
     ) -> None:
-        """`latent_shape` is that of one image's latents.
+        """`latent_shapes` are those of one image's latents, one for each size of training images.
 
         `augmented`: whether what the discriminator is shown is changed at random; `components`:
         whether the prior has components to choose from.
         """
-        self.seed, self.device, self.latent_shape = seed, device, latent_shape
+        self.seed, self.device, self.latent_shapes = seed, device, latent_shapes
         self.augmented, self.components = augmented, components
         self.global_batch, self.part = partition.global_batch, partition.part
 
     def __call__(self, step: int) -> Noise:
         """The noise of step `step`, counted from 0."""
         source = generator(self.seed, Purpose.NOISE, step, self.device)
-        both = torch.randn(
-            (self.global_batch, 2, *self.latent_shape), generator=source, device=self.device
-        )[self.part]
+        shape = (self.global_batch, 2, *of_step(self.latent_shapes, self.seed, step))
+        both = torch.randn(shape, generator=source, device=self.device)[self.part]
         return Noise(
             both[:, 0],
             both[:, 1],
@@ -98,6 +102,17 @@ def crop_parameters(
     """What the crops of this process's images follow from: [B,3] in [0, 1), by `vaegan.crops`."""
     source = generator(seed, Purpose.CROP, step, device)
     return torch.rand(global_batch, crops.PARAMETERS, generator=source, device=device)[part]
+
+
+def of_step(choices: Sequence[T], seed: int, step: int) -> T:
+    """What belongs to the size that the images of `step` have, one choice for each of the sizes.
+
+    It is the same on every process.
+    """
+    if len(choices) == 1:
+        return choices[0]
+    drawn = torch.randint(len(choices), (), generator=generator(seed, Purpose.SIZE, step))
+    return choices[int(drawn)]
 
 
 def prior_sample(count: int, latent_shape: tuple[int, ...], seed: int) -> Tensor:

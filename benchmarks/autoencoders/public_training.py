@@ -64,7 +64,8 @@ def train_public(job: AutoencoderJob) -> Trained:
     judge.encoder = lambda: averages[networks.encoder].module
     judge.when_over = lambda _: None
     partition = Partition(config.images_per_step)
-    noise = BatchNoise(partition, seed=job.seed, latent_shape=config.latent_shape, device=device)
+    shapes = config.training_latent_shapes
+    noise = BatchNoise(partition, seed=job.seed, latent_shapes=shapes, device=device)
     order = BatchOrder(len(source), partition, seed=job.seed)
     loader = Loader(source, order, noise, config.data, device)
     judge.prepare(samples_from)

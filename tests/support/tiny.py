@@ -45,4 +45,4 @@ def tiny_config(**settings: Any) -> Config:
 
 def noise_for(images: int) -> BatchNoise:
     """The noise of a step of one process with so many images."""
-    return BatchNoise(Partition(images), seed=0, latent_shape=(6,), device=torch.device("cpu"))
+    return BatchNoise(Partition(images), seed=0, latent_shapes=((6,),), device=torch.device("cpu"))

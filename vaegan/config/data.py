@@ -17,6 +17,12 @@ CROPPED = Condition(
     lambda config: bool(config["random_crop"]), "on a run without crops", "--random-crop"
 )
 
+CROPPED_MAPS = Condition(
+    lambda config: bool(config["random_crop"]) and config["family"] == "kl",
+    "on a run without crops, or with networks of one size",
+    "--random-crop and --family kl",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -41,7 +47,7 @@ class DataConfig:
         32,
         "Height and width of the images.",
         at_least=16,
-        at_most=256,
+        at_most=1024,
         multiple_of=8,
         unit="pixels",
         role="setup",
@@ -87,6 +93,15 @@ class DataConfig:
         "--image-size: the smallest share of the area, and the largest (default 1).",
         items=(0, 2),
         allowed="one or two shares above 0 and at most 1, the smaller first",
+    )
+    crop_sizes: tuple[int, ...] = setting(
+        (),
+        "Sizes that training crops are scaled to in place of --image-size, one for all images of a "
+        "step, chosen anew at each step. Held-out images and pictures keep --image-size.",
+        items=(0, 16),
+        unit="pixels",
+        allowed="at most 16 sizes from 16 to --source-size",
+        needs=CROPPED_MAPS,
     )
     flip: bool = setting(
         False,
@@ -185,11 +200,23 @@ class DataConfig:
             self.source_size,
             f"{self.image_size} or more, which is --image-size",
         )
+        check(
+            all(16 <= size <= self.kept_size for size in self.crop_sizes),
+            "crop_sizes",
+            " ".join(map(str, self.crop_sizes)),
+            f"sizes from 16 to {self.kept_size} pixels, at which the images are kept "
+            "(--source-size)",
+        )
 
     @property
     def kept_size(self) -> int:
         """Height and width at which training images are kept."""
         return self.source_size or self.image_size
+
+    @property
+    def training_sizes(self) -> tuple[int, ...]:
+        """The heights and widths that batches may have in training."""
+        return self.crop_sizes or (self.image_size,)
 
     @property
     def crop_shares(self) -> tuple[float, float] | None:

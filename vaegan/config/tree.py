@@ -90,6 +90,11 @@ class Config:
                 "each image's own logit, and with --discriminator-norm batch a logit depends on "
                 "the other images of its batch: give --discriminator-norm group or none."
             )
+        if self.data.crop_sizes and self.compute.compile != "none":
+            raise UserError(
+                f"--compile {self.compute.compile} makes one program for images of one size, and "
+                "--crop-sizes gives several: give --compile none, or leave out --crop-sizes."
+            )
         if self.network.family == "kl":
             check_spatial(self.data, self.network)
             return
@@ -115,12 +120,12 @@ class Config:
                 f"weight above 0{instead}."
             )
         if self.has_lpips:
-            small = data.image_size < LEAST_LPIPS_SIZE
-            if data.channels not in LPIPS_CHANNELS or small:
+            size = min(data.image_size, *data.training_sizes)
+            if data.channels not in LPIPS_CHANNELS or size < LEAST_LPIPS_SIZE:
                 raise UserError(
                     f"--lpips-weight {objective.lpips_weight} needs images of 1 or 3 channels and "
                     f"at least {LEAST_LPIPS_SIZE} pixels a side, and these have {data.channels} "
-                    f"channels and {data.image_size} pixels: leave it out."
+                    f"channels and {size} pixels: leave it out."
                 )
 
     def replace(self, **settings: Any) -> "Config":
@@ -139,9 +144,17 @@ class Config:
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """The shape of one image's latents: (Z,) for vectors, (c, S/f, S/f) for maps."""
+        return self._latent_shape_at(self.data.image_size)
+
+    @property
+    def training_latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The same for each of the sizes that batches may have in training."""
+        return tuple(map(self._latent_shape_at, self.data.training_sizes))
+
+    def _latent_shape_at(self, size: int) -> tuple[int, ...]:
         network = self.network
         if network.family == "kl":
-            side = self.data.image_size // network.downsampling
+            side = size // network.downsampling
             return (network.latent_channels, side, side)
         return (network.latent_size,)
 
@@ -225,19 +238,24 @@ class Config:
 
 def check_spatial(data: DataConfig, network: NetworkConfig) -> None:
     """`UserError` for settings that networks with maps as latents cannot have."""
-    size, factor = data.image_size, network.downsampling
+    factor = network.downsampling
     if network.conditional:
         raise UserError(
             "--conditional does not go with --family kl, whose networks are not given classes: "
             "leave it out, or give --family paper or residual."
         )
-    check(
-        size % factor == 0,
-        "image_size",
-        size,
-        f"a multiple of {factor}, by which the {len(network.block_out_channels)} "
-        "--block-out-channels divide the side",
+    divided = (
+        f"of {factor}, by which the {len(network.block_out_channels)} --block-out-channels divide "
+        "the side"
     )
+    check(data.image_size % factor == 0, "image_size", data.image_size, f"a multiple {divided}")
+    check(
+        all(size % factor == 0 for size in data.crop_sizes),
+        "crop_sizes",
+        " ".join(map(str, data.crop_sizes)),
+        f"multiples {divided}",
+    )
+    size = min(data.image_size, *data.training_sizes)
     innermost = size // 2 ** len(network.discriminator_widths)
     check(
         innermost >= 3,  # two convolutions of 4x4 pixels and stride 1 leave one patch of it

@@ -25,7 +25,7 @@ from vaegan.data.images import to_network_range
 from vaegan.data.placement import Placement, choose_placement, copied_to, cost
 from vaegan.data.sources import Held, ImageSource
 from vaegan.errors import UserError
-from vaegan.randomness import BatchNoise, Purpose, crop_parameters, generator, mirror_mask
+from vaegan.randomness import BatchNoise, Purpose, crop_parameters, generator, mirror_mask, of_step
 from vaegan.signals import end_with_the_parent, not_for_children
 
 BATCHES_AHEAD = 4  # of each worker, where images are not on the device
@@ -98,7 +98,8 @@ class Loader:
             where = (self.order.seed, step, self.order.global_batch, self.order.part, self.device)
             if self.data.crop_shares is not None:
                 parts = boxes(crop_parameters(*where), x.shape[-1], self.data.crop_shares)
-                x = crop(x, parts, self.data.image_size)
+                size = of_step(self.data.training_sizes, self.order.seed, step)
+                x = crop(x, parts, size)
             if self.data.flip:
                 mirror = mirror_mask(*where)
                 x = torch.where(mirror.view(-1, 1, 1, 1), x.flip(3), x)

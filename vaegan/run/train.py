@@ -105,7 +105,7 @@ def build_trainer(
     noise = BatchNoise(
         partition,
         seed=seed,
-        latent_shape=config.latent_shape,
+        latent_shapes=config.training_latent_shapes,
         device=device,
         augmented=bool(config.objective.augmentations),
         components="prior" in learner.bare.trained(),

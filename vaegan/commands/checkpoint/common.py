@@ -26,14 +26,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one, else cpu)"
     )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width of the images, of a model whose latents are maps (default: those "
+        "that it was trained at)",
+    )
 
 
 def load_model(options: argparse.Namespace) -> VAEGAN:
     """The model of `add_model_options`; `UserError` where it or its device cannot be used."""
     device = usable_device(options.device)
-    return load(
+    model = load(
         expanded(options.checkpoint, "the checkpoint"), weights=options.weights, device=device
     )
+    return model if options.image_size is None else model.at_size(options.image_size)
 
 
 def usable_device(name: str | None) -> torch.device:
