@@ -130,7 +130,7 @@ def processes(world: int) -> list[str]:
 def train_in_float64(folder: Path) -> None:
     """Train each case as one of however many processes; save gradients and weights by rank."""
     from vaegan.batch import Partition
-    from vaegan.data import BatchOrder, Loader, load_source
+    from vaegan.data import BatchOrder, DataSet, Loader
     from vaegan.networks import lpips_weights
     from vaegan.processes import build_accelerator
     from vaegan.randomness import BatchNoise
@@ -147,7 +147,7 @@ def train_in_float64(folder: Path) -> None:
         # One process is the reference, and takes its batch whole.
         config = tiny_config(**(settings if world > 1 else {**settings, "accumulate": 1}))
         learner = Learner(config, accelerator, flat=flat)
-        source = load_source(config.data)
+        source = DataSet(config.data).kept("train")
         order = BatchOrder(len(source), partition, seed=0)
         noise = BatchNoise(
             partition,
