@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from tests.support.commands import as_options
-from tests.support.tiny import TINY, TINY_MAPS, tiny_config
+from tests.support.tiny import TINY_MAPS, TINY_MAPS_OPTIONS, tiny_config
 from vaegan import load
 from vaegan.batch import Partition
 from vaegan.commands.train import main
@@ -121,13 +120,9 @@ def test_a_run_at_several_sizes_trains_resumes_and_draws(
     wide_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    maps = {**TINY_MAPS, "source_size": 48, "random_crop": (0.1, 1.0), "crop_sizes": (16, 32, 48)}
-    of = {"dataset": "folder", "data_dir": str(wide_pictures), "validation_images": 8}
-    vectors = ("latent_size", "encoder_hidden", "discriminator_hidden")
-    tiny = {
-        k: v for k, v in TINY.items() if k not in (*vectors, "encoder_widths", "decoder_widths")
-    }
-    words = as_options(**{**tiny, **maps, **of, "channels": 1, "max_steps": 3})
+    words = [*TINY_MAPS_OPTIONS, "--dataset", "folder", "--data-dir", str(wide_pictures)]
+    words += ["--channels", "1", "--validation-images", "8", "--max-steps", "3"]
+    words += ["--source-size", "48", "--random-crop", "0.1", "--crop-sizes", "16", "32", "48"]
     assert main([*words, "--output-dir", "out", "--report", "none"]) == 0
     assert main(["--resume", "--output-dir", "out", "--max-steps", "6"]) == 0
     steps = [json.loads(line) for line in Path("out/metrics.jsonl").read_text().splitlines()]

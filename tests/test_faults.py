@@ -16,7 +16,7 @@ import torch
 from tests.support.commands import ROOT
 from tests.support.faults_to_inject import fill_disk
 from tests.support.forked import Ended, Forked
-from tests.support.tiny import TINY_OPTIONS
+from tests.support.tiny import TINY_MAPS_OPTIONS, TINY_OPTIONS
 from tests.test_run import same
 from vaegan.files.checkpoint_store import CheckpointStore
 from vaegan.run.metrics_file import MetricsFile
@@ -107,6 +107,25 @@ def test_killed_at_random_moments_a_run_goes_on_and_ends_with_the_same_bits(
         assert ended.returncode == 0, ended.stderr
         assert_equal(tmp_path / f"run{runs}", straight)
     assert killed["write"] + killed["flush"] + killed["rename"] >= 5, "in the middle of a save"
+
+
+def test_a_killed_run_of_maps_at_several_sizes_ends_with_the_same_bits(
+    forked: Forked, tmp_path: Path
+) -> None:
+    """The networks of latent diffusion, crops, gradient checkpoints, and the GAN loss from half-way
+    on."""
+    crops = ("--source-size", "32", "--random-crop", "0.25", "--crop-sizes", "16", "24")
+    own = ("--gradient-checkpointing", "--gan-start", "20", "--gan-ramp", "20")
+    command = (*TINY_MAPS_OPTIONS, *crops, *own, *EVERY, "--max-steps", str(STEPS))
+    [ended] = forked(*command, "--output-dir", "straight", cwd=tmp_path, inject=QUICKLY)
+    assert ended.returncode == 0, ended.stderr
+    command = (*command, "--output-dir", "run", "--auto-resume")
+    for moment in (("step", 5), ("rename", 2), ("write", 4)):
+        [ended] = forked(*command, cwd=tmp_path, inject={**QUICKLY, "kill_at": moment})
+        assert ended.returncode == -9, ended.stderr
+    [ended] = forked(*command, cwd=tmp_path, inject=QUICKLY)
+    assert ended.returncode == 0, ended.stderr
+    assert_equal(tmp_path / "run", tmp_path / "straight")
 
 
 def test_killed_between_the_last_two_files_a_run_is_completed(

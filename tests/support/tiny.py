@@ -33,6 +33,11 @@ TINY_MAPS: dict[str, Any] = {
 }
 """With them the latents of 16 pixels are maps [2,4,4]."""
 TINY_OPTIONS = as_options(**TINY)
+_OF_VECTORS = {"latent_size", "encoder_widths", "encoder_hidden", "decoder_widths"}
+_OF_VECTORS |= {"discriminator_hidden"}
+TINY_MAPS_OPTIONS = as_options(
+    **{name: value for name, value in {**TINY, **TINY_MAPS}.items() if name not in _OF_VECTORS}
+)
 
 
 def tiny_config(**settings: Any) -> Config:
