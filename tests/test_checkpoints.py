@@ -450,7 +450,7 @@ def test_nothing_that_shapes_what_is_learned_may_change_on_resume() -> None:
         *("model", "recipe", "seed", "sync_batchnorm"),
         *(name for name in SETTINGS if GROUP_OF.get(name) in ("network", "objective", "optim")),
         *("dataset", "image_size", "channels", "flip", "background", "validation_images"),
-        *("pixel_bits", "value_range", "source_size", "random_crop"),
+        *("pixel_bits", "value_range", "source_size", "random_crop", "crop_sizes"),
     } - {
         "lr_decay_steps",  # which a longer run needs
         *("scaling_factor", "shift_factor"),  # which an export is given, and no training reads
