@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
+from evaluation.fid import main as fid
 from tests.support.commands import as_options
 from tests.support.tiny import TINY, TINY_MAPS, tiny_config
 from tests.test_update import assert_each_gradient_is_its_own_losses, inputs
@@ -237,6 +238,15 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
+@pytest.fixture
+def tuned(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Options of fine-tuning it, as the run in the current folder's `run` was for a step."""
+    monkeypatch.chdir(tmp_path)
+    begun = ["--family", "kl", "--init-from", str(published), "--discriminator-norm", "group"]
+    assert train([*options(max_steps=1, output_dir="run"), *begun]) == 0
+    return begun
+
+
 def test_fine_tuning_keeps_a_frozen_encoder_and_exports_what_diffusers_loads(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,15 +276,9 @@ def test_fine_tuning_keeps_a_frozen_encoder_and_exports_what_diffusers_loads(
 
 
 def test_an_export_takes_the_scaling_factor_of_the_checkpoints_own_latents(
-    published: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tuned: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    begun = ["--family", "kl", "--init-from", str(published), "--discriminator-norm", "group"]
-    assert train([*options(max_steps=1, output_dir="run"), *begun]) == 0
-    assert train([*options(max_steps=2, output_dir="other"), *begun]) == 0
+    assert train([*options(max_steps=2, output_dir="other"), *tuned]) == 0
     assert vaegan(["encode", "run/ckpt.pt", "--shards", "latents"]) == 0
     statistics = json.loads(Path("latents/index.json").read_text())["statistics"]
     export = ["--to", "diffusers", "--latents", "latents", "--output"]
@@ -296,14 +300,8 @@ def test_an_export_takes_the_scaling_factor_of_the_checkpoints_own_latents(
 
 
 def test_models_of_maps_sample_reconstruct_encode_and_are_measured_at_other_sizes(
-    published: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tuned: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    begun = ["--family", "kl", "--init-from", str(published), "--discriminator-norm", "group"]
-    assert train([*options(max_steps=1, output_dir="run"), *begun]) == 0
     larger = ["run/ckpt.pt", "--image-size", "40"]
     assert vaegan(["sample", *larger, "--count", "2", "--images-to", "samples"]) == 0
     assert vaegan(["reconstruct", *larger, "--count", "2", "--images-to", "rebuilt"]) == 0
@@ -311,6 +309,12 @@ def test_models_of_maps_sample_reconstruct_encode_and_are_measured_at_other_size
         [one, _] = sorted(Path(folder).glob("*.png"))
         with Image.open(one) as image:
             assert image.size == (40, 40), folder
+    few = ["--num-samples", "4", "--num-reference", "4", "--num-reconstructions", "4"]
+    few += ["--extractor", "efficientnet-lite0", "--reference", "test", "--json", "record.json"]
+    assert fid([*larger, *few]) == 0
+    record = json.loads(Path("record.json").read_text())
+    assert record["data"]["image_size"] == 40
+    assert record["reconstruction"]["latents"]["std"]
     assert vaegan(["encode", *larger, "--shards", "latents"]) == 0
     assert json.loads(Path("latents/index.json").read_text())["shape"] == [3, 10, 10]
     capsys.readouterr()
