@@ -97,6 +97,13 @@ ELSEWHERE = {
     ),
     "python evaluation/fid.py runs/kl-small/ckpt.pt --extractor efficientnet-lite0 "
     "--num-reconstructions 200 --reference validation --num-samples 200": "test_latent_space.py",
+    "accelerate launch launch/train.py --recipe kl-small --dataset folder --data-dir CROPS "
+    "--image-size 64 --source-size 128 --random-crop 0.25 1 --validation-images 200 "
+    "--max-seconds 600 --precision fp32 --output-dir runs/kl-small-128": "test_crops.py",
+    "python evaluation/fid.py runs/kl-small-128/ckpt.pt --image-size 128 --extractor "
+    "efficientnet-lite0 --num-samples 4 --reference validation --num-reconstructions 200": (
+        "test_latent_maps.py"
+    ),
     "accelerate launch launch/train.py --recipe kl-f8 --dataset folder --data-dir path/to/crops "
     "--init-from path/to/autoencoder": "test_latent_maps.py",
     "python -m benchmarks.record --dataset fashion-mnist --target 30 --seeds 0 1 2 --max-seconds "
@@ -108,8 +115,9 @@ ELSEWHERE = {
     "python evaluation/fid.py ckpt.pt --latent-check --lpips": "test_latent_space.py",
     "vaegan report runs/digits": "test_report.py",
     "python -m benchmarks.defects": "test_defects.py",
-    "python -m benchmarks.autoencoders --dataset folder --data-dir path/to/images --recipe "
-    "kl-small --seeds 0 1 --max-seconds 1800 --output runs/autoencoders": "test_public_trainers.py",
+    "python -m benchmarks.autoencoders --dataset folder --data-dir CROPS --seeds 0 1 "
+    "--max-seconds 300 --evaluations 6 --disc-start 150 --eval-samples 200 --output "
+    "runs/autoencoders": "test_public_trainers.py",
     "python -m benchmarks.recipe_cost --recipes normal-prior mixture-prior --batches 64 128 256 "
     "512 --rounds 5": "test_recipe_cost.py",
     "python -m benchmarks.autoencoder_cost --recipe kl-f8 --measure": "test_public_trainers.py",
