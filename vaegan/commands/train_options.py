@@ -95,7 +95,7 @@ def read(arguments: Sequence[str], default: Config, *, quiet: bool = False) -> C
                 prog="train.py",
                 args=list(arguments),
                 default=Command(settings=default),
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+                config=(tyro.conf.OmitArgPrefixes,),
                 console_outputs=not quiet,
             )
     except SystemExit as stop:
