@@ -1,6 +1,6 @@
 """What an image costs under each recipe: operations, and time in alternated steps.
 
-    python -m benchmarks.recipe_cost --recipes normal-prior mixture-prior --batches 64 128 256 512
+    python -m benchmarks.recipe_cost --recipes mixture-prior wide-decoder --batches 64 128 256 512
 
 Each recipe takes one step in turn, A B, A B, ..., as the trainer takes it. A ratio is taken within
 each turn; its median and range over the turns are shown. The first recipe is what the others are
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(__doc__, prog="benchmarks.recipe_cost")
     vectors = [n for n in get_args(RecipeName) if RECIPES[n].settings.get("family") != "kl"]
     add = parser.add_argument
-    add("--recipes", nargs="+", choices=vectors, default=["normal-prior", DEFAULT_RECIPE])
+    add("--recipes", nargs="+", choices=vectors, default=["mixture-prior", DEFAULT_RECIPE])
     add("--batches", type=int, nargs="+", default=[64], help="images of a step")
     add("--image-size", type=int, default=32, help="pixels (default: %(default)s)")
     add("--channels", type=int, default=1, help="of an image (default: %(default)s)")

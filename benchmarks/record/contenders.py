@@ -29,14 +29,20 @@ class Contender:
 
 
 CONTENDERS: dict[str, Contender] = {
-    "mixture-prior": Contender(
-        "VAE/GAN, recipe mixture-prior",
+    "wide-decoder": Contender(
+        "VAE/GAN, recipe wide-decoder",
         "`launch/train.py` as it is",
         "#D55E00",
     ),
+    "mixture-prior": Contender(
+        "VAE/GAN, recipe mixture-prior",
+        "`--recipe mixture-prior`: this package's default before",
+        "#56B4E9",
+        ("--recipe", "mixture-prior"),
+    ),
     "normal-prior": Contender(
         "VAE/GAN, recipe normal-prior",
-        "`--recipe normal-prior`: this package's default before, with samples from N(0, I)",
+        "`--recipe normal-prior`: the default before that, with samples from N(0, I)",
         "#F0E442",
         ("--recipe", "normal-prior"),
     ),
@@ -54,7 +60,7 @@ CONTENDERS: dict[str, Contender] = {
         ("--recipe", "seed"),
     ),
     "gan": Contender(
-        "GAN, recipe mixture-prior",
+        "GAN, recipe wide-decoder",
         "`--model gan`: decoder and discriminator alone",
         "#E69F00",
         ("--model", "gan"),
@@ -62,7 +68,7 @@ CONTENDERS: dict[str, Contender] = {
     "pythae-same": Contender(
         "pythae VAEGAN, our networks",
         "pythae's model, loss and trainer with the networks, batch size, optimiser and learning "
-        "rates of the recipe mixture-prior; what its configuration does not have (weights of the "
+        "rates of the recipe wide-decoder; what its configuration does not have (weights of the "
         "single losses, fitted variances, other GAN losses, a learned prior, penalties, "
         "augmentation, falling learning rates, averaged weights) is as pythae has it",
         "#CC79A7",

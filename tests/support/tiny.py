@@ -43,9 +43,10 @@ TINY_MAPS_OPTIONS = as_options(
 def tiny_config(**settings: Any) -> Config:
     """The default recipe on tiny networks, with some settings changed.
 
-    The prior is N(0, I): that of the recipe has tests of its own (test_prior.py).
+    The prior is N(0, I) and the gate off: those of the recipe have tests of their own
+    (test_prior.py; test_update.py and test_distributed.py).
     """
-    return recipe_config(**{**TINY, "prior": "normal", **settings})
+    return recipe_config(**{**TINY, "prior": "normal", "gate": False, **settings})
 
 
 def noise_for(images: int) -> BatchNoise:

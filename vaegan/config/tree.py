@@ -45,8 +45,8 @@ class Config:
     recipe: RecipeName = setting(
         DEFAULT_RECIPE,
         "A named set of values for the options below, which each of them overrides: "
-        "mixture-prior is this project's, normal-prior its earlier one, larsen2016 the paper's "
-        "author's, seed the first PyTorch version's.",
+        "wide-decoder is this project's, mixture-prior and normal-prior its earlier ones, "
+        "larsen2016 the paper's author's, seed the first PyTorch version's.",
         role="setup",
     )
     data: DataConfig = field(default_factory=DataConfig)
