@@ -165,9 +165,7 @@ RECIPES: dict[RecipeName, Recipe] = {
         models=_OUR_BASELINES,
     ),
     # The default before.
-    "mixture-prior": Recipe(
-        _MIXTURE_PRIOR, at_most=_MIXTURE_PRIOR_AT_MOST, models=_OUR_BASELINES
-    ),
+    "mixture-prior": Recipe(_MIXTURE_PRIOR, at_most=_MIXTURE_PRIOR_AT_MOST, models=_OUR_BASELINES),
     # The default before that. Half the beta keeps twice the nats of the posterior, and samples
     # stay as near to real images with a smaller share of the pixels.
     "normal-prior": Recipe(
