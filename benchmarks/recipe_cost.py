@@ -1,6 +1,6 @@
 """What an image costs under each recipe: operations, and time in alternated steps.
 
-    python -m benchmarks.recipe_cost --recipes mixture-prior wide-decoder --batches 64 128 256 512
+    python -m benchmarks.recipe_cost --recipes mixture-prior gated-mixture --batches 64 128 256 512
 
 Each recipe takes one step in turn, A B, A B, ..., as the trainer takes it. A ratio is taken within
 each turn; its median and range over the turns are shown. The first recipe is what the others are

@@ -11,7 +11,7 @@ from benchmarks.timing import Timer
 
 def cases(plan: Plan) -> list[Case]:
     batch = 64 if plan.on_gpu else 8
-    default = [Case("Inception features", "wide-decoder", (32, 1), batch, layout="contiguous")]
+    default = [Case("Inception features", "gated-mixture", (32, 1), batch, layout="contiguous")]
     return plan.choose(default)
 
 

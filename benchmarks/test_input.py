@@ -32,7 +32,7 @@ clock = RecordedClock()
 
 def cases(plan: Plan) -> list[Case]:
     batch = 256 if plan.on_gpu else 64
-    default = [Case(what, "wide-decoder", (32, 1), batch) for what in PLACES]
+    default = [Case(what, "gated-mixture", (32, 1), batch) for what in PLACES]
     return plan.choose(default, [replace(case, batch=b) for case in default for b in plan.batches])
 
 

@@ -13,7 +13,7 @@ SAMPLING = "sampling"
 def cases(plan: Plan) -> list[Case]:
     batch = 1024 if plan.on_gpu else 64
     default = [
-        Case(SAMPLING, "wide-decoder", (32, 1), batch),
+        Case(SAMPLING, "gated-mixture", (32, 1), batch),
         Case(SAMPLING, "seed", (64, 1), batch),
     ]
     return plan.choose(default, plan.sweep([SAMPLING]))

@@ -15,7 +15,7 @@ STEP = "training step"
 def cases(plan: Plan) -> list[Case]:
     batch, modes = (256, plan.modes) if plan.on_gpu else (64, ["eager", "joint"])
     default = [
-        Case(STEP, "wide-decoder", (32, 1), batch, precision, mode=mode)
+        Case(STEP, "gated-mixture", (32, 1), batch, precision, mode=mode)
         for precision in plan.fast_precisions
         for mode in modes
         if not (precision == "fp16" and mode == "inductor")  # refused: see learner.check_compile

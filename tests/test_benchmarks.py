@@ -191,7 +191,7 @@ def timings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What pytest-benchmark writes of one benchmark, really timed."""
     folder = tmp_path_factory.mktemp("timings")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-only"]
-    chosen = ["-k", "sampling-wide-decoder", f"--benchmark-json={folder / 'bench.json'}"]
+    chosen = ["-k", "sampling-gated-mixture", f"--benchmark-json={folder / 'bench.json'}"]
     result = run_command([*command, *chosen, str(ROOT / "benchmarks/test_sampling.py")], ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
     return folder / "bench.json"
@@ -215,7 +215,7 @@ def test_report_is_a_table_a_picture_and_the_timings_and_can_be_made_again(
         assert main([str(timings), "--output", str(tmp_path / "new")]) == 0
     table = (tmp_path / "new/bench.md").read_text()
     [row] = read_results(timings).rows
-    assert f"| sampling | wide-decoder 32x32x1, batch {row['batch']} | fp32 |" in table
+    assert f"| sampling | gated-mixture 32x32x1, batch {row['batch']} | fp32 |" in table
     with Image.open(tmp_path / "new/bench.png") as picture:
         picture.load()
         assert picture.size[0] > picture.size[1] > 500

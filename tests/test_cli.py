@@ -208,4 +208,4 @@ def test_python_starts_the_script_and_a_bad_option_leaves_no_traceback(train: Co
 
 def test_no_option_at_all_trains_the_default_recipe_on_mnist5k() -> None:
     settings = parse([]).settings
-    assert settings == recipe_config(output_dir="runs/mnist5k-32px-vaegan-wide-decoder-seed0")
+    assert settings == recipe_config(output_dir="runs/mnist5k-32px-vaegan-gated-mixture-seed0")

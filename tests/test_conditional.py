@@ -422,7 +422,7 @@ def test_what_conditional_changes_on_the_command_line(run: Path) -> None:
     again = parse(["--config", str(run / "config.json"), "--output-dir", str(run / "x")])
     assert again.settings.data.classes == (), "those of its own data set, when it begins"
     named = parse(["--conditional"]).settings.output.output_dir
-    assert named == "runs/mnist5k-32px-vaegan-wide-decoder-conditional-seed0"
+    assert named == "runs/mnist5k-32px-vaegan-gated-mixture-conditional-seed0"
 
 
 def test_samples_have_classes_as_frequent_as_the_reference() -> None:

@@ -109,7 +109,7 @@ PENALTIES: dict[str, Any] = {
 BF16_TOLERANCE = 0.06
 
 
-@pytest.mark.parametrize("recipe", ["wide-decoder", "seed"])
+@pytest.mark.parametrize("recipe", ["gated-mixture", "seed"])
 @pytest.mark.parametrize("family", ["paper", "residual"])
 @pytest.mark.parametrize(
     ("precision", "passes", "tolerance"),

@@ -52,7 +52,7 @@ def test_larsen_recipe_has_the_authors_shape_at_32_pixels() -> None:
     assert (network.similarity_layer, network.similarity_point) == ((2,), "convolution")
 
 
-@pytest.mark.parametrize("recipe", ["wide-decoder", "larsen2016", "seed"])
+@pytest.mark.parametrize("recipe", ["gated-mixture", "larsen2016", "seed"])
 @pytest.mark.parametrize("size", range(16, 257, 8))
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "kl"])
 @pytest.mark.parametrize("channels", [1, 3])
@@ -153,7 +153,7 @@ def test_layer_l_beyond_the_last_is_refused() -> None:
         tiny_config(similarity_layer=(3,))
 
 
-@pytest.mark.parametrize("recipe", ["wide-decoder", "larsen2016", "seed"])
+@pytest.mark.parametrize("recipe", ["gated-mixture", "larsen2016", "seed"])
 def test_initial_weights_keep_signals_at_unit_scale_without_norms(recipe: Any) -> None:
     """With norms off, the scale of every network's output is that of the initialisation alone."""
     config = recipe_config(

@@ -45,9 +45,9 @@ ELSEWHERE = {
     "python evaluation/fid.py ckpt.pt": "test_evaluation.py",
     "python evaluation/fid.py ckpt.pt --extractor efficientnet-lite0 --num-samples 10000 "
     "--json result.json": "test_evaluation.py",
-    "python evaluation/fid.py runs/fashion-mnist-32px-vaegan-wide-decoder-conditional-seed0/"
+    "python evaluation/fid.py runs/fashion-mnist-32px-vaegan-gated-mixture-conditional-seed0/"
     "ckpt.pt --by-class": "test_conditional.py",
-    "python evaluation/agreement.py runs/fashion-mnist-32px-vaegan-wide-decoder-conditional-seed0/"
+    "python evaluation/agreement.py runs/fashion-mnist-32px-vaegan-gated-mixture-conditional-seed0/"
     "ckpt.pt --json agreement.json": "test_conditional.py",
     "python evaluation/check_extractor.py --dataset fashion-mnist": "test_check_extractor.py",
     "python evaluation/compare.py runs/a/ckpt.pt runs/b/ckpt.pt --output runs/compared": (
@@ -83,7 +83,7 @@ ELSEWHERE = {
     "python evaluation/agreement.py runs/fashion-classes/ckpt.pt": "test_conditional.py",
     "python evaluation/fid.py ckpt.pt --extractor efficientnet-lite0 --num-samples 2000 "
     "--reference validation --num-reconstructions 1000 --sampler posterior": "test_evaluation.py",
-    "vaegan sample runs/fashion-mnist-32px-vaegan-wide-decoder-conditional-seed0/ckpt.pt "
+    "vaegan sample runs/fashion-mnist-32px-vaegan-gated-mixture-conditional-seed0/ckpt.pt "
     "--classes sneaker bag": "test_conditional.py",
     "vaegan export ckpt.pt --to folder --output shared": "test_export.py",
     "vaegan export ckpt.pt --to folder --output shared --push USER/NAME": "test_export.py",
@@ -108,7 +108,7 @@ ELSEWHERE = {
     "--init-from path/to/autoencoder": "test_latent_maps.py",
     "python -m benchmarks.record --dataset fashion-mnist --target 30 --seeds 0 1 2 --max-seconds "
     "600 --output benchmarks/results/record-fashion-mnist": "test_record.py",
-    "python -m benchmarks.record --target 60 --max-seconds 120 --only wide-decoder gan --output "
+    "python -m benchmarks.record --target 60 --max-seconds 120 --only gated-mixture gan --output "
     "runs/record-batch-128 -- --batch-size 128": "test_record.py",
     "accelerate launch -m vaegan encode ckpt.pt path/to/images --shards image-latents --dtype "
     "bf16": "test_latent_set.py",
@@ -175,7 +175,7 @@ def test_command_works(command: str, data: Path) -> None:
     """As it stands but for its length, the widths of its networks, and CPUs instead of GPUs."""
     words = shlex.split(command.replace("launch/train.py", str(ROOT / "launch/train.py")))
     if "--resume" in words:
-        out = data / "runs/fashion-mnist-32px-vaegan-wide-decoder-seed0"
+        out = data / "runs/fashion-mnist-32px-vaegan-gated-mixture-seed0"
         assert (out / "ckpt.pt").exists(), "the command before it has made the run"
         words[words.index("--epochs") + 1] = "1"
         words += ["--tracker", "none"]
@@ -239,7 +239,7 @@ def test_python_for_a_trained_model_works(
 
 def test_python_example_works(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [example] = [block for kind, block in BLOCKS if kind == "python"]
-    run = data / "runs/fashion-mnist-32px-vaegan-wide-decoder-seed0"
+    run = data / "runs/fashion-mnist-32px-vaegan-gated-mixture-seed0"
     monkeypatch.chdir(run)
     names: dict[str, torch.Tensor] = {}
     exec(example, names)

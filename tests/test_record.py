@@ -250,7 +250,7 @@ def test_the_options_are_those_of_the_contender(trained: list[str]) -> None:
     assert configs["larsen2016"].recipe == "larsen2016"
     assert configs["seed"].recipe == "seed"
     assert configs["gan"].model == "gan"
-    assert configs["pythae-same"] == configs["pythae"] == configs["wide-decoder"]
+    assert configs["pythae-same"] == configs["pythae"] == configs["gated-mixture"]
 
 
 @pytest.mark.parametrize(

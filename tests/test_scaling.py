@@ -92,7 +92,7 @@ def test_a_network_waits_for_its_own_gradients_before_the_next_one_begins() -> N
     assert found.exposed == pytest.approx(0.9 + 0.8)
 
 
-@pytest.mark.parametrize("recipe", ["wide-decoder", "larsen2016", "seed"])
+@pytest.mark.parametrize("recipe", ["gated-mixture", "larsen2016", "seed"])
 def test_gradients_and_buckets_are_those_of_torch(recipe: str) -> None:
     config = recipe_config(recipe, "folder", image_size=64)  # type: ignore[arg-type]
     trace = traced(config)
@@ -212,7 +212,7 @@ def test_a_fixed_global_batch_leaves_less_to_compute_on_each_gpu(tmp_path: Path)
         ),
         (["--measure", "--batch-size", "1"], "updates of one image"),
         (["--benchmark", "nowhere.json"], "There is no file nowhere.json"),
-        (["--benchmark", str(BATCH64)], "holds no training step with recipe wide-decoder"),
+        (["--benchmark", str(BATCH64)], "holds no training step with recipe gated-mixture"),
         (["--benchmark", str(BATCH64), "--model", "gan"], "give --step-ms for gan"),
         (["--step-ms", "4", "--json", __file__], "is no result of this command"),
         (["--step-ms", "4", "--recipe", "none"], "invalid choice: 'none'"),

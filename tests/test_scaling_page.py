@@ -80,7 +80,7 @@ def test_numbers_are_those_of_the_command_above_them(
     assert shown or "--measure" in command
 
 
-@pytest.mark.parametrize("recipe", ["wide-decoder", "larsen2016", "seed"])
+@pytest.mark.parametrize("recipe", ["gated-mixture", "larsen2016", "seed"])
 def test_bytes_are_those_of_the_recipes(recipe: str) -> None:
     trace = traced(recipe_config(recipe, "folder", image_size=64))  # type: ignore[arg-type]
     millions = ", ".join(f"{count / 1e6:.1f}" for count in trace.parameters.values())

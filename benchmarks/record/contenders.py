@@ -29,8 +29,8 @@ class Contender:
 
 
 CONTENDERS: dict[str, Contender] = {
-    "wide-decoder": Contender(
-        "VAE/GAN, recipe wide-decoder",
+    "gated-mixture": Contender(
+        "VAE/GAN, recipe gated-mixture",
         "`launch/train.py` as it is",
         "#D55E00",
     ),
@@ -60,7 +60,7 @@ CONTENDERS: dict[str, Contender] = {
         ("--recipe", "seed"),
     ),
     "gan": Contender(
-        "GAN, recipe wide-decoder",
+        "GAN, recipe gated-mixture",
         "`--model gan`: decoder and discriminator alone",
         "#E69F00",
         ("--model", "gan"),
@@ -68,7 +68,7 @@ CONTENDERS: dict[str, Contender] = {
     "pythae-same": Contender(
         "pythae VAEGAN, our networks",
         "pythae's model, loss and trainer with the networks, batch size, optimiser and learning "
-        "rates of the recipe wide-decoder; what its configuration does not have (weights of the "
+        "rates of the recipe gated-mixture; what its configuration does not have (weights of the "
         "single losses, fitted variances, other GAN losses, a learned prior, penalties, "
         "augmentation, falling learning rates, averaged weights) is as pythae has it",
         "#CC79A7",

@@ -5,7 +5,7 @@ from typing import Literal
 DatasetName = Literal["mnist5k", "mnist", "fashion-mnist", "cifar10", "celeba", "lfw", "folder"]
 ModelName = Literal["vaegan", "vae", "vae-dis", "gan"]
 RecipeName = Literal[
-    "wide-decoder",
+    "gated-mixture",
     "mixture-prior",
     "normal-prior",
     "larsen2016",
@@ -16,7 +16,7 @@ RecipeName = Literal[
     "kl-learned",
     "kl-small",
 ]
-DEFAULT_RECIPE: RecipeName = "wide-decoder"
+DEFAULT_RECIPE: RecipeName = "gated-mixture"
 Family = Literal["paper", "residual", "kl"]
 Norm = Literal["batch", "group", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

@@ -45,7 +45,7 @@ class Config:
     recipe: RecipeName = setting(
         DEFAULT_RECIPE,
         "A named set of values for the options below, which each of them overrides: "
-        "wide-decoder is this project's, mixture-prior and normal-prior its earlier ones, "
+        "gated-mixture is this project's, mixture-prior and normal-prior its earlier ones, "
         "larsen2016 the paper's author's, seed the first PyTorch version's.",
         role="setup",
     )
