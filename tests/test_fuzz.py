@@ -27,7 +27,7 @@ from vaegan.files.checkpoint import INFERENCE_FORMAT, write_file
 from vaegan.networks import build_networks
 
 MANY = int(os.environ.get("VAEGAN_FUZZ", "0"))
-pytestmark = pytest.mark.timeout(1200 if not MANY else 0)
+pytestmark = pytest.mark.timeout(300 if not MANY else 0)
 
 
 def examples(few: int) -> settings:

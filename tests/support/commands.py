@@ -22,7 +22,7 @@ def run_command(words: Sequence[str], cwd: Path, **variables: str) -> Result:
         **variables,
     }
     return subprocess.run(
-        words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False
+        words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 
