@@ -1,10 +1,11 @@
 """Processes under `accelerate launch` compute what one does on the union of their batches."""
 
+import functools
 import json
 import math
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -142,12 +143,13 @@ def train_in_float64(folder: Path) -> None:
     rank, world = accelerator.process_index, accelerator.num_processes
     torch.set_num_threads(1)
     partition = Partition(GLOBAL_BATCH, rank, world)
+    read = functools.cache(lambda data: DataSet(data).kept("train"))  # the same in most cases
     for case, flat in runs(world):
         settings = CASES[case]
         # One process is the reference, and takes its batch whole.
         config = tiny_config(**(settings if world > 1 else {**settings, "accumulate": 1}))
         learner = Learner(config, accelerator, flat=flat)
-        source = DataSet(config.data).kept("train")
+        source = read(config.data)
         order = BatchOrder(len(source), partition, seed=0)
         noise = BatchNoise(
             partition,
@@ -162,7 +164,7 @@ def train_in_float64(folder: Path) -> None:
         sent: list[int] = []
         steps = {"batch norm": STEPS_WITH_BATCH_NORM, "batch norm, three steps": 3}.get(case, STEPS)
         for step, data in enumerate(loader.steps(0, steps)):
-            counting = step == steps - 1
+            counting = world > 1 and step == steps - 1  # one process sends nothing
             with sent_in(sent) if counting else nullcontext():
                 metrics = learner.step(data.double(), step)
         parameters = [p for m in learner.bare.by_name().values() for p in m.parameters()]
@@ -194,24 +196,35 @@ def sent_in(sent: list[int]) -> Iterator[None]:
 
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
         yield
-    for event in profiler.events():
-        if event.name.startswith("gloo:"):
-            assert event.name == "gloo:all_reduce"
-            sent.append(math.prod(event.input_shapes[0]))
+    # As they were recorded: profiler.events() takes a second to arrange a step's thousands.
+    assert profiler.profiler is not None
+    for event in profiler.profiler.kineto_results.events():
+        if event.name().startswith("gloo:"):
+            assert event.name() == "gloo:all_reduce"
+            sent.append(math.prod(event.shapes()[0]))
+
+
+Trained = Callable[[int], Path]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every case trained by two and by three processes, and by one on the same global batch."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Trains every case by so many processes on the same global batches, when first asked for."""
     where = tmp_path_factory.mktemp("ranks")
-    for flags in (*map(processes, WORLDS), ["--num_processes", "1", "--cpu"]):
+
+    @functools.cache
+    def by(world: int) -> Path:
+        flags = processes(world) if world > 1 else ["--num_processes", "1", "--cpu"]
         launch = [sys.executable, "-m", "accelerate.commands.launch", *flags]
         result = run_command([*launch, __file__, str(where)], where)
         assert result.returncode == 0, result.stderr[-3000:]
-    return where
+        return where
+
+    return by
 
 
-def read(where: Path, case: str, world: int, flat: bool = False) -> list[dict[str, Any]]:
+def read(trained: Trained, case: str, world: int, flat: bool = False) -> list[dict[str, Any]]:
+    where = trained(world)
     return [torch.load(file(where, case, world, rank, flat)) for rank in range(world)]
 
 
@@ -219,7 +232,7 @@ def read(where: Path, case: str, world: int, flat: bool = False) -> list[dict[st
 @RUNS
 @pytest.mark.parametrize("key", ["gradients", "weights"])
 def test_processes_hold_the_same_and_equal_one_on_the_union_batch(
-    trained: Path, case: str, flat: bool, key: str, world: int
+    trained: Trained, case: str, flat: bool, key: str, world: int
 ) -> None:
     first, *others = read(trained, case, world, flat)
     for other in others:
@@ -238,7 +251,7 @@ def test_processes_hold_the_same_and_equal_one_on_the_union_batch(
 @pytest.mark.parametrize("world", WORLDS)
 @RUNS
 def test_metrics_are_means_over_the_global_batch(
-    trained: Path, case: str, flat: bool, world: int
+    trained: Trained, case: str, flat: bool, world: int
 ) -> None:
     found = read(trained, case, world, flat)[0]["metrics"]
     # With batch norm the two exchanges are compared, as above.
@@ -251,7 +264,7 @@ def test_metrics_are_means_over_the_global_batch(
 @pytest.mark.parametrize("world", WORLDS)
 @RUNS
 def test_an_update_sends_each_networks_gradients_once(
-    trained: Path, case: str, flat: bool, world: int
+    trained: Trained, case: str, flat: bool, world: int
 ) -> None:
     """As one tensor each, or all as one where the exchange is flat."""
     for result in read(trained, case, world, flat):

@@ -3,20 +3,25 @@
 import multiprocessing
 import subprocess
 import time
+from multiprocessing.synchronize import Event
 
 from vaegan.signals import end_with_the_parent, not_for_children
 
 
-def rest() -> None:
+def rest(ready: Event) -> None:
     end_with_the_parent()
+    ready.set()
     time.sleep(100)
 
 
 def test_a_child_outlives_the_groups_sigterm_and_ends_with_its_parents() -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
     with not_for_children():
-        child = multiprocessing.get_context("spawn").Process(target=rest, daemon=True)
+        child = context.Process(target=rest, args=(ready,), daemon=True)
         child.start()
-    time.sleep(5)
+    # A second SIGTERM is lost while the first one waits for the child to begin.
+    assert ready.wait(60)
     subprocess.run(["kill", "-TERM", str(child.pid)], check=True)  # not from the parent
     child.join(2)
     assert child.is_alive()
