@@ -124,6 +124,8 @@ ELSEWHERE = {
     "python -m benchmarks.autoencoders --dataset folder --data-dir CROPS --seeds 0 1 "
     "--max-seconds 300 --evaluations 6 --disc-start 150 --eval-samples 200 --output "
     "runs/autoencoders": "test_public_trainers.py",
+    "python -m benchmarks.recipe_cost --recipes mixture-prior gated-mixture --batches 64 128 256 "
+    "512 --rounds 5": "test_recipe_cost.py",
     "python -m benchmarks.recipe_cost --recipes normal-prior mixture-prior --batches 64 128 256 "
     "512 --rounds 5": "test_recipe_cost.py",
     "python -m benchmarks.autoencoder_cost --recipe kl-f8 --measure": "test_public_trainers.py",
