@@ -145,13 +145,13 @@ def train_in_float64(folder: Path) -> None:
     rank, world = accelerator.process_index, accelerator.num_processes
     torch.set_num_threads(1)
     partition = Partition(GLOBAL_BATCH, rank, world)
-    read = functools.cache(lambda data: DataSet(data).kept("train"))  # the same in most cases
+    kept = functools.cache(lambda data: DataSet(data).kept("train"))  # the same in most cases
     for case, flat in runs(world):
         settings = CASES[case]
         # One process is the reference, and takes its batch whole.
         config = tiny_config(**(settings if world > 1 else {**settings, "accumulate": 1}))
         learner = Learner(config, accelerator, flat=flat)
-        source = read(config.data)
+        source = kept(config.data)
         order = BatchOrder(len(source), partition, seed=0)
         noise = BatchNoise(
             partition,
