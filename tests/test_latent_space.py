@@ -8,23 +8,60 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Normal, kl_divergence
 
 from evaluation.fid import main
-from vaegan.metrics.latent_space import bits_per_pixel, kl_nats, latent_statistics, noisy
+from tests.support.tiny import tiny_config
+from vaegan.metrics.evaluation import prior_divergence
+from vaegan.metrics.latent_space import bits_per_pixel, latent_statistics, noisy
+from vaegan.model import VAEGAN
+from vaegan.models import model_networks
 from vaegan.networks import Posterior
+from vaegan.networks.prior import MixturePrior
 
 
 def white(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_kl_is_torch_s_and_counts_in_bits_of_each_place() -> None:
-    posterior = Posterior(white(5, 3, 2, 2), 0.3 * white(5, 3, 2, 2) - 1)
-    q = torch.distributions.Normal(posterior.mu, (0.5 * posterior.logvar).exp())
-    p = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
-    expected = torch.distributions.kl_divergence(q, p).flatten(1).sum(1)
-    torch.testing.assert_close(kl_nats(posterior), expected.double())
+def test_bits_are_those_of_each_place() -> None:
     assert bits_per_pixel(math.log(2) * 64, 8, 4) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("classes", [(), ("cat", "dog")])
+def test_the_divergence_is_that_to_the_learned_prior(classes: tuple[str, ...]) -> None:
+    """Where an image has one of two Gaussians for sure, torch has the divergence in closed form."""
+    torch.manual_seed(0)
+    given = {"conditional": True, "classes": classes} if classes else {}
+    config = tiny_config(prior="mixture", prior_components=2, **given)
+    model = VAEGAN(model_networks(config), config)
+    prior = model.prior
+    assert isinstance(prior, MixturePrior)
+    prior.requires_grad_(False)
+    prior.means.copy_(torch.randn(2, 6) * 3)
+    prior.logvars.copy_(torch.randn(2, 6))
+    weights = prior.logits if prior.of_classes is None else prior.of_classes.vectors.weight
+    assert weights is not None
+    weights.copy_(200 * (torch.eye(2) if classes else torch.tensor([1.0, 0.0])))
+    label = 1 if classes else 0
+    posterior = Posterior(white(1, 6), 0.3 * white(1, 6))
+    q = Normal(posterior.mu, (0.5 * posterior.logvar).exp())
+    p = Normal(prior.means[label], (0.5 * prior.logvars[label]).exp())
+    expected = float(kl_divergence(q, p).sum())
+    draws = 100_000
+    rows = Posterior(*(part.expand(draws, 6) for part in posterior))
+    labels = torch.full((draws,), label) if classes else None
+    found = prior_divergence(model, rows, torch.randn(draws, 6), labels)
+    assert float(found.mean()) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_divergence_from_the_normal_prior_is_torch_s() -> None:
+    config = tiny_config()
+    posterior = Posterior(white(5, 6), 0.3 * white(5, 6) - 1)
+    q = Normal(posterior.mu, (0.5 * posterior.logvar).exp())
+    expected = kl_divergence(q, Normal(torch.zeros(()), torch.ones(()))).sum(1)
+    model = VAEGAN(model_networks(config), config)
+    torch.testing.assert_close(prior_divergence(model, posterior, white(5, 6), None), expected)
 
 
 def test_a_channel_that_the_image_does_not_move_is_dead() -> None:
@@ -70,7 +107,7 @@ def test_a_record_has_the_latents_of_the_held_out_images(
     words += ["--num-reference", "4", "--reference", "test", "--num-reconstructions", "4"]
     assert main([*words, "--latent-check", "--json", str(tmp_path / "r.json")]) == 0
     printed = capsys.readouterr().out
-    assert "KL, bits per pixel" in printed
+    assert "KL to the prior, nats" in printed
     assert "rFD (efficientnet-lite0)" in printed
     rebuilt = json.loads((tmp_path / "r.json").read_text())["reconstruction"]
     latents = rebuilt["latents"]

@@ -1,6 +1,6 @@
 """The loss terms of Larsen et al. 2016 (arXiv 1512.09300, section 2) and later GAN losses.
 
-All are pure functions. Each is a mean over the batch; those of Larsen et al. are in nats.
+All are pure functions. Losses are means over the batch; those of Larsen et al. are in nats.
 """
 
 import math
@@ -12,24 +12,34 @@ from torch import Tensor
 GAUSSIAN, LAPLACE = 0.5, 1.0
 
 
-def prior_loss(mu: Tensor, logvar: Tensor) -> Tensor:
-    """L_prior = KL(q(z|x) || N(0, I)), nats per image (section 2.1).
+def normal_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(q(z|x) || N(0, I)) of each image, nats: [B].
 
     `mu` and `logvar` are [B,Z], or [B,c,h,w] where latents are maps. The divergence is summed over
     all latents of an image: a mean would weigh it 1/Z as much and is another objective.
     """
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).flatten(1).sum(1).mean()
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).flatten(1).sum(1)
 
 
-def mixture_prior_loss(logvar: Tensor, log_density: Tensor) -> Tensor:
-    """L_prior = KL(q(z|x) || p(z)) for a prior with no closed form, nats per image.
+def mixture_divergence(logvar: Tensor, log_density: Tensor) -> Tensor:
+    """KL(q(z|x) || p(z)) of each image for a prior with no closed form, nats: [B].
 
     `logvar` [B,Z] is the posterior's, and `log_density` [B] is log p(z) at one draw z of it: the
     entropy of q(z|x) is exact, and the rest an estimate without bias (Kingma & Welling 2014,
     estimator B with the terms exchanged; Tomczak & Welling 2018, arXiv 1705.07120).
     """
     entropy = 0.5 * (logvar + 1 + math.log(2 * math.pi)).sum(1)
-    return -(entropy + log_density).mean()
+    return -(entropy + log_density)
+
+
+def prior_loss(mu: Tensor, logvar: Tensor) -> Tensor:
+    """L_prior = KL(q(z|x) || N(0, I)), nats per image (section 2.1)."""
+    return normal_divergence(mu, logvar).mean()
+
+
+def mixture_prior_loss(logvar: Tensor, log_density: Tensor) -> Tensor:
+    """L_prior of a learned prior, estimated by `mixture_divergence`, nats per image."""
+    return mixture_divergence(logvar, log_density).mean()
 
 
 def similarity_loss(f_rec: Tensor, f_real: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from vaegan.latents import (
     fit_mixture,
     refuse_maps,
 )
+from vaegan.losses import mixture_divergence, normal_divergence
 from vaegan.metrics import distances
 from vaegan.metrics.algebra import algebra_device
 from vaegan.metrics.by_class import distances_by_class
@@ -41,13 +42,12 @@ from vaegan.metrics.image_quality import peak_signal_to_noise, structural_simila
 from vaegan.metrics.latent_space import (
     NOISE,
     bits_per_pixel,
-    kl_nats,
     latent_statistics,
     noisy,
 )
 from vaegan.metrics.protocol import Protocol, RealImages, check_classes_fit
 from vaegan.model import VAEGAN
-from vaegan.networks import Posterior
+from vaegan.networks import Posterior, Prior
 from vaegan.randomness import Purpose, generator
 
 logger = logging.getLogger(__name__)
@@ -204,6 +204,11 @@ class Evaluator:
         """Numbers of the reconstructions of `held_out`, from the posterior's mean."""
         if held_out is None:
             return None
+        eps = torch.randn(
+            len(held_out),
+            *model.config.latent_shape,
+            generator=generator(self.protocol.seed, Purpose.SAMPLES, 7),
+        )
 
         def compute(rows: slice) -> tuple[Tensor, ...]:
             x = held_out[rows].to(model.device)
@@ -213,7 +218,8 @@ class Evaluator:
             features = apply_extractor(self.extractor, x_rec, self.protocol.batch_size).features
             of_pixels = peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
             perceptual = () if self.lpips is None else (self._lpips(x_rec, x),)
-            return features, *of_pixels, kl_nats(posterior), *posterior, *perceptual
+            nats = prior_divergence(model, posterior, eps[rows], given)
+            return features, *of_pixels, nats, *posterior, *perceptual
 
         f_rec, psnr, ssim, nats, mu, logvar, *perceptual = map_rows(
             compute,
@@ -319,6 +325,23 @@ class Evaluator:
             "accelerator": self.accelerator,
             "progress": self.progress,
         }
+
+
+def prior_divergence(
+    model: VAEGAN, posterior: Posterior, eps: Tensor, labels: Tensor | None
+) -> Tensor:
+    """KL(q(z|x) || p(z)) of each image, nats: [B].
+
+    It is exact for N(0, I). For a learned prior it is estimated at one draw of z, from `eps`.
+    """
+    if model.prior is None:
+        return normal_divergence(*posterior)
+    device = next(model.prior.parameters()).device
+    with torch.no_grad():
+        own = model.prior() if labels is None else model.prior(labels.to(device))
+    prior = Prior(*(part.to(posterior.mu) for part in own))
+    z = posterior.sample(eps.to(posterior.mu))
+    return mixture_divergence(posterior.logvar, prior.log_density(z))
 
 
 def _next_of_class(count: int, labels: Tensor | None) -> Tensor:

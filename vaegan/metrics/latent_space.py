@@ -16,12 +16,6 @@ DEAD = 0.01  # share of a channel's variance that depends on the image
 NOISE = 0.1  # standard deviation of the noise, relative to the channel's
 
 
-def kl_nats(posterior: Posterior) -> Tensor:
-    """KL(q(z|x) || N(0, I)) of each image, summed over its latents: [N], float64."""
-    mu, logvar = posterior.mu.double(), posterior.logvar.double()
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).flatten(1).sum(1)
-
-
 def bits_per_pixel(nats: float, height: int, width: int) -> float:
     """Nats of an image as bits for each of its places, whatever its channels."""
     return nats / math.log(2) / (height * width)

@@ -80,7 +80,8 @@ def _of_latents(rec: dict[str, Any], distance: str) -> Iterator[str]:
     """The latents of the same images; per-channel numbers are in the JSON."""
     latents = rec["latents"]
     yield "latents of these images, z ~ q(z|x)"
-    yield _row("KL, bits per pixel", rec["kl_bits_per_pixel"])
+    yield _row("KL to the prior, nats", rec["kl_nats"])
+    yield _row("the same, bits per pixel", rec["kl_bits_per_pixel"])
     yield _row("mean", latents["overall_mean"])
     yield _row("standard deviation", latents["overall_std"])
     yield _row("scaling factor", latents["scaling_factor"])
