@@ -74,6 +74,8 @@ ELSEWHERE = {
     "--num-samples 1000 --reference train --num-reference 1000 --num-reconstructions 500": (
         "test_evaluation.py"
     ),
+    "python evaluation/fid.py runs/fashion-hour/ckpt.pt --extractor efficientnet-lite0 "
+    "--num-samples 10000 --reference test --num-reconstructions 10000": "test_evaluation.py",
     "pytest tests/test_faults.py tests/test_interruption.py tests/test_soundness.py "
     "tests/test_checkpoints.py tests/test_processes.py tests/test_held_out.py": ".ci/run",
     "python evaluation/compare.py --dataset mnist5k --images 200000 --seeds 0 1 2 --extractor "
