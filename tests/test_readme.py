@@ -59,6 +59,14 @@ ELSEWHERE = {
     "runs/four-models-seconds -- --precision fp32 --encoder-widths 16 32 64 --encoder-hidden 128 "
     "--decoder-widths 128 64 32 16 --discriminator-stem 8 --discriminator-widths 16 32 64 "
     "--discriminator-hidden 128 --sample-every 1000 --checkpoint-every 50000": "test_compare.py",
+    "python evaluation/compare.py --dataset fashion-mnist --images 54000 --seeds 0 "
+    "1 2 --jobs 2 --settings "
+    "evaluation/configurations/fashion-mnist-seconds-chosen.json --extractor "
+    "efficientnet-lite0 --num-samples 2000 --reference test --num-reconstructions "
+    "500 --output runs/four-models-images -- --precision fp32 --encoder-widths 16 "
+    "32 64 --encoder-hidden 128 --decoder-widths 128 64 32 16 --discriminator-stem "
+    "8 --discriminator-widths 16 32 64 --discriminator-hidden 128 --sample-every "
+    "1000 --checkpoint-every 50000": "test_compare.py",
     "python evaluation/compare.py --dataset fashion-mnist --images 120000 --seeds 0 1 2 --jobs 2 "
     "--settings evaluation/configurations/fashion-mnist-chosen.json --extractor "
     "efficientnet-lite0 --num-samples 2000 --reference test --num-reconstructions 500 --output "
@@ -300,6 +308,7 @@ def test_readme_is_short() -> None:
     ("results", "title", "page"),
     [
         ("fashion-mnist-seconds", "", "README.md"),
+        ("fashion-mnist-images", "", "docs/evaluation.md"),
         ("fashion-mnist", "Fashion-MNIST, ", "docs/evaluation.md"),
         ("mnist5k", "digits, ", "docs/evaluation.md"),
     ],
@@ -320,7 +329,11 @@ def test_results_are_the_committed_ones(results: str, title: str, page: str) -> 
 
 @pytest.mark.parametrize(
     ("results", "page"),
-    [("fashion-mnist-seconds", "README.md"), ("fashion-mnist", "docs/evaluation.md")],
+    [
+        ("fashion-mnist-seconds", "README.md"),
+        ("fashion-mnist-images", "docs/evaluation.md"),
+        ("fashion-mnist", "docs/evaluation.md"),
+    ],
 )
 def test_command_of_the_results_is_the_committed_one(results: str, page: str) -> None:
     table = (ROOT / COMPARISON.format(results, "md")).read_text()
