@@ -204,11 +204,10 @@ class Evaluator:
         """Numbers of the reconstructions of `held_out`, from the posterior's mean."""
         if held_out is None:
             return None
-        eps = torch.randn(
-            len(held_out),
-            *model.config.latent_shape,
-            generator=generator(self.protocol.seed, Purpose.SAMPLES, 7),
-        )
+        eps = None
+        if model.prior is not None:
+            shape = len(held_out), *model.config.latent_shape
+            eps = torch.randn(shape, generator=generator(self.protocol.seed, Purpose.SAMPLES, 7))
 
         def compute(rows: slice) -> tuple[Tensor, ...]:
             x = held_out[rows].to(model.device)
@@ -218,7 +217,7 @@ class Evaluator:
             features = apply_extractor(self.extractor, x_rec, self.protocol.batch_size).features
             of_pixels = peak_signal_to_noise(x_rec, x), structural_similarity(x_rec, x)
             perceptual = () if self.lpips is None else (self._lpips(x_rec, x),)
-            nats = prior_divergence(model, posterior, eps[rows], given)
+            nats = prior_divergence(model, posterior, of_rows(eps, rows), given)
             return features, *of_pixels, nats, *posterior, *perceptual
 
         f_rec, psnr, ssim, nats, mu, logvar, *perceptual = map_rows(
@@ -328,13 +327,13 @@ class Evaluator:
 
 
 def prior_divergence(
-    model: VAEGAN, posterior: Posterior, eps: Tensor, labels: Tensor | None
+    model: VAEGAN, posterior: Posterior, eps: Tensor | None, labels: Tensor | None
 ) -> Tensor:
     """KL(q(z|x) || p(z)) of each image, nats: [B].
 
     It is exact for N(0, I). For a learned prior it is estimated at one draw of z, from `eps`.
     """
-    if model.prior is None:
+    if model.prior is None or eps is None:
         return normal_divergence(*posterior)
     device = next(model.prior.parameters()).device
     with torch.no_grad():
@@ -355,9 +354,9 @@ def _next_of_class(count: int, labels: Tensor | None) -> Tensor:
     return after
 
 
-def of_rows(labels: Tensor | None, rows: slice) -> Tensor | None:
-    """The labels of some images, where there are any."""
-    return None if labels is None else labels[rows]
+def of_rows(values: Tensor | None, rows: slice) -> Tensor | None:
+    """The values, as labels, of some images, where there are any."""
+    return None if values is None else values[rows]
 
 
 def _in_float64(model: VAEGAN, device: torch.device) -> VAEGAN:
