@@ -333,8 +333,9 @@ def prior_divergence(
 
     It is exact for N(0, I). For a learned prior it is estimated at one draw of z, from `eps`.
     """
-    if model.prior is None or eps is None:
+    if model.prior is None:
         return normal_divergence(*posterior)
+    assert eps is not None
     device = next(model.prior.parameters()).device
     with torch.no_grad():
         own = model.prior() if labels is None else model.prior(labels.to(device))
