@@ -144,6 +144,27 @@ def test_killed_between_the_last_two_files_a_run_is_completed(
     assert (run / "progress.gif").read_bytes() == (straight / "progress.gif").read_bytes()
 
 
+def test_killed_while_it_writes_its_report_a_run_is_given_it(
+    forked: Forked, straight: Path, tmp_path: Path
+) -> None:
+    """Also a run that was made longer, whose report of the shorter run is still there."""
+    run = stopped(tmp_path / "run", straight)
+    assert (run / "report.html").exists()
+    command = (*RUN, "--output-dir", "run", "--auto-resume")
+    inject = {**QUICKLY, "kill_before": ("report.html",)}
+    [ended] = forked(*command, cwd=tmp_path, inject=inject)
+    assert ended.returncode == -9
+    assert (run / "ckpt.pt").exists()
+    assert (run / ".report.html.tmp").exists()
+    for words in ("Report: run/report.html", "Nothing to do."):
+        [ended] = forked(*command, cwd=tmp_path, inject=QUICKLY)
+        assert ended.returncode == 0, ended.stderr
+        assert words in ended.stderr
+        assert_equal(run, straight)
+    assert "Report" not in ended.stderr, "it is written once"
+    assert (run / "report.html").stat().st_mtime >= (run / "ckpt.pt").stat().st_mtime
+
+
 def damage(path: Path) -> None:
     """One bit, in the middle of the weights: the file can still be read."""
     content = bytearray(path.read_bytes())

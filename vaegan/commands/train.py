@@ -55,7 +55,7 @@ def describe(config: Config) -> str:
 def start(command: Command, folder: RunFolder) -> None:
     """Check what can be checked before any work, then train."""
     from vaegan.report.run_page import run_page
-    from vaegan.report.written import log_if_impossible, write_at_end
+    from vaegan.report.written import is_written, log_if_impossible, write_at_end
     from vaegan.run.tracking import check_tracker
     from vaegan.run.train import train
 
@@ -76,9 +76,12 @@ def start(command: Command, folder: RunFolder) -> None:
             raise
         if _is_first():
             print(f"Nothing to do. {complete}", file=sys.stderr)
+        # A process that was killed after its last checkpoint left the page unwritten.
+        needs_page = not is_written(folder)
     else:  # not after a signal: the machine may be wanted back at once
-        if settings.output.report == "html" and _is_first():
-            write_at_end(folder.root, lambda: run_page(folder))
+        needs_page = True
+    if needs_page and settings.output.report == "html" and _is_first():
+        write_at_end(folder.root, lambda: run_page(folder))
 
 
 def _is_first() -> bool:

@@ -22,6 +22,14 @@ def is_possible() -> bool:
     return all(importlib.util.find_spec(package) for package in _PACKAGES)
 
 
+def is_written(folder: RunFolder) -> bool:
+    """Whether the run in `folder` has a page that is not older than its `ckpt.pt`."""
+    page, weights = folder.root / REPORT, folder.inference_file
+    if not (page.exists() and weights.exists()):
+        return page.exists()
+    return page.stat().st_mtime >= weights.stat().st_mtime
+
+
 def log_if_impossible() -> None:
     """Log one sentence, before any work, where the page will be missing at the end."""
     if not is_possible():
