@@ -123,7 +123,12 @@ ELSEWHERE = {
     "accelerate launch launch/train.py --recipe kl-f8 --dataset folder --data-dir path/to/crops "
     "--init-from path/to/autoencoder": "test_latent_maps.py",
     "python -m benchmarks.record --dataset fashion-mnist --target 30 --seeds 0 1 2 --max-seconds "
-    "600 --output benchmarks/results/record-fashion-mnist": "test_record.py",
+    "600 --output runs/record": "test_record.py",
+    "python -m benchmarks.record --dataset fashion-mnist --target 60 --seeds 0 1 2 --max-seconds "
+    "180 --evaluations 6 --eval-samples 1000 --only gated-mixture larsen2016 seed gan pythae-same "
+    "pythae --output benchmarks/results/record-fashion-mnist -- --encoder-widths 16 32 64 "
+    "--encoder-hidden 128 --decoder-widths 128 64 32 16 --discriminator-stem 8 "
+    "--discriminator-widths 16 32 64 --discriminator-hidden 128": "test_record.py",
     "python -m benchmarks.record --target 60 --max-seconds 120 --only gated-mixture gan --output "
     "runs/record-batch-128 -- --batch-size 128": "test_record.py",
     "accelerate launch -m vaegan encode ckpt.pt path/to/images --shards image-latents --dtype "
@@ -340,6 +345,16 @@ def test_command_of_the_results_is_the_committed_one(results: str, page: str) ->
     commands = [c for c in commands_of(ROOT / page) if "evaluation/compare.py" in c]
     # Where it names this recipe, that was the default then.
     assert any(f"`{c.replace('--recipe normal-prior ', '')}`" in table for c in commands)
+
+
+def test_the_record_of_the_page_is_the_committed_one() -> None:
+    record = (ROOT / "benchmarks/results/record-fashion-mnist/record.md").read_text()
+    page = (ROOT / "docs/record.md").read_text()
+    rows = [line.split(" | ") for line in record.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 6
+    for row in rows[2:]:
+        assert f"\n{' | '.join(row[:5])} |\n" in page, row[0]
+    assert any(f"`{command}`" in record for command in commands_of(ROOT / "docs/record.md"))
 
 
 def test_steps_and_images_are_those_that_the_commands_train() -> None:

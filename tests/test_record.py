@@ -321,12 +321,14 @@ def test_a_failed_training_is_said_with_the_place_of_its_log(
 def test_the_commands_of_the_page_are_understood() -> None:
     page = (ROOT / "docs/record.md").read_text()
     lines = re.findall(r"^python -m benchmarks\.record (.*)$", page, flags=re.MULTILINE)
-    assert len(lines) == 2
+    assert len(lines) == 3
     for line in lines:
         words = shlex.split(line)
         own = words[: words.index("--")] if "--" in words else words
         jobs = command.plan(command.parser().parse_args(own), words[len(own) + 1 :])
         assert jobs
-        assert own == words or jobs[0].config().training.batch_size == 128
+        config = jobs[0].config()
+        assert "--batch-size" not in words or config.training.batch_size == 128
+        assert "--encoder-widths" not in words or config.network.encoder_widths == (16, 32, 64)
     for name in CONTENDERS:
         assert f"| `{name}` |" in page

@@ -110,7 +110,7 @@ def _setting(record: Mapping[str, Any]) -> str:
     size = conditions["image_size"]
     return (
         f"{conditions['dataset']} at {size}x{size} pixels; {first['samples']:,} samples from "
-        f"N(0, I) against {first['references']:,} {first['split']} images; seeds "
+        f"each model's prior against {first['references']:,} {first['split']} images; seeds "
         f"{' '.join(map(str, seeds))}: medians, and the least to the largest. "
         f"{conditions['hardware']}; {versions}."
     )
