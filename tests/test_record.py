@@ -332,3 +332,10 @@ def test_the_commands_of_the_page_are_understood() -> None:
         assert "--encoder-widths" not in words or config.network.encoder_widths == (16, 32, 64)
     for name in CONTENDERS:
         assert f"| `{name}` |" in page
+
+
+def test_the_committed_table_is_what_the_record_makes_of_its_trainings() -> None:
+    folder = ROOT / "benchmarks/results/record-fashion-mnist"
+    record = json.loads((folder / "record.json").read_text())
+    assert as_markdown(record, "record.png") == (folder / "record.md").read_text()
+    assert (folder / "record.png").exists()
